@@ -1,0 +1,2 @@
+//! Tells whether a device may be mounted.
+fn main() {}

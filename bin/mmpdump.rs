@@ -1,0 +1,2 @@
+//! Shows a file system's superblock and its MMP block.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Holds devices while a command runs.
+fn main() {}

@@ -1,0 +1,22 @@
+//! The one room that touches a device.
+//!
+//! Everything goes past the page cache (O_DIRECT), because a cached page shows what the disk was
+//! like before the other server wrote it. A [`Reader`] cannot write; a [`Writer`] has the device to
+//! itself on this machine. What the bytes mean is not this room's business, beyond finding the
+//! superblock and the MMP block.
+
+mod buffer;
+mod direct;
+mod error;
+mod mmp;
+mod name;
+mod sys;
+mod users;
+mod writer;
+
+pub use direct::{Kind, Reader};
+pub use error::{DeviceError, Plain, shown};
+pub use mmp::MmpDevice;
+pub use name::{block_devices, format_uuid, resolve};
+pub use users::{MountPoint, mounts_of};
+pub use writer::Writer;

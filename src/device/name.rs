@@ -1,0 +1,154 @@
+//! `LABEL=`, `UUID=` and udev's links, turned into a path; also where udev's links are missing.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::direct::Reader;
+use super::error::{DeviceError, shown};
+
+/// The names by which a device can be asked for, and the folder in which udev keeps links for each.
+const TAGS: [(&str, &str); 6] = [
+    ("LABEL=", "/dev/disk/by-label"),
+    ("UUID=", "/dev/disk/by-uuid"),
+    ("PARTLABEL=", "/dev/disk/by-partlabel"),
+    ("PARTUUID=", "/dev/disk/by-partuuid"),
+    ("ID=", "/dev/disk/by-id"),
+    ("PATH=", "/dev/disk/by-path"),
+];
+
+/// The path of the device that `spec` means: a path as it is; a tag by udev's link, or else, for a
+/// label or a UUID, by reading the superblock of every block device. More than one match is an
+/// error: which of them is meant must not be guessed.
+pub fn resolve(spec: &OsStr) -> Result<PathBuf, DeviceError> {
+    let bytes = spec.as_bytes();
+    for (tag, folder) in TAGS {
+        if let Some(value) = bytes.strip_prefix(tag.as_bytes()) {
+            let value = unquote(value);
+            let link = Path::new(folder).join(OsString::from_vec(encode(value)));
+            return if link.exists() { Ok(link) } else { search(spec, tag, value) };
+        }
+        let in_folder = bytes.strip_prefix(folder.as_bytes()).and_then(|b| b.strip_prefix(b"/"));
+        if let Some(value) = in_folder
+            && !Path::new(spec).exists()
+        {
+            return search(spec, tag, &decode(value));
+        }
+    }
+    Ok(spec.into())
+}
+
+/// mount(8) accepts `LABEL="x y"`.
+fn unquote(value: &[u8]) -> &[u8] {
+    let inner = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
+    inner.unwrap_or(value)
+}
+
+/// udev writes bytes that a file name should not have as `\x20`.
+fn encode(value: &[u8]) -> Vec<u8> {
+    let mut out = String::new();
+    let mut raw = Vec::new();
+    for byte in value {
+        let plain = byte.is_ascii_alphanumeric() || b"#+-.:=@_".contains(byte) || *byte >= 0x80;
+        if plain {
+            raw.push(*byte);
+        } else {
+            out.clear();
+            let _ = write!(out, "\\x{byte:02x}");
+            raw.extend_from_slice(out.as_bytes());
+        }
+    }
+    raw
+}
+
+fn decode(value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = rest.strip_prefix(b"\\x").and_then(|t| t.get(..2));
+        let byte = hex.and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
+        out.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &rest[4..] } else { tail };
+    }
+    out
+}
+
+fn search(spec: &OsStr, tag: &str, value: &[u8]) -> Result<PathBuf, DeviceError> {
+    let fail = |why: String| DeviceError::Name { spec: spec.to_owned(), why };
+    let matches = |path: &Path| -> bool {
+        let Ok(superblock) = Reader::open(path).and_then(|mut reader| reader.superblock()) else {
+            return false;
+        };
+        match tag {
+            "LABEL=" => superblock.volume_name().0 == value,
+            _ => format_uuid(superblock.uuid()).as_bytes().eq_ignore_ascii_case(value),
+        }
+    };
+    if !matches!(tag, "LABEL=" | "UUID=") {
+        return Err(fail(format!("udev has no such device ({tag} needs udev's links)")));
+    }
+    let found: Vec<PathBuf> = block_devices().into_iter().filter(|path| matches(path)).collect();
+    match found.as_slice() {
+        [] => Err(fail("no block device has this name".to_owned())),
+        [path] => Ok(path.clone()),
+        many => {
+            let many: Vec<String> = many.iter().map(|path| shown(path).to_string()).collect();
+            Err(fail(format!(
+                "more than one device has this name: {}; name the device",
+                many.join(", ")
+            )))
+        }
+    }
+}
+
+/// Every block device that nothing else is built on (a path below multipath, a leg of a mirror).
+pub fn block_devices() -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/partitions").unwrap_or_default();
+    let rows = table.lines().skip(2).filter_map(|line| line.split_whitespace().nth(3));
+    let free = rows.filter(|name| {
+        let holders = fs::read_dir(Path::new("/sys/class/block").join(name).join("holders"));
+        holders.is_ok_and(|mut entries| entries.next().is_none())
+    });
+    free.map(|name| Path::new("/dev").join(name.replace('!', "/"))).collect()
+}
+
+/// A UUID in its usual form.
+pub fn format_uuid(uuid: [u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (i, byte) in uuid.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_to_udevs_form_and_back() {
+        assert_eq!(encode(b"data/OST 1"), b"data\\x2fOST\\x201");
+        assert_eq!(decode(&encode(b"data/OST 1\\")), b"data/OST 1\\");
+        assert_eq!(unquote(b"\"a b\""), b"a b");
+    }
+
+    #[test]
+    fn uuids_are_written_as_everywhere() {
+        let uuid = [
+            0xe5, 0x0d, 0x29, 0xe8, 0x27, 0xaa, 0x47, 0x68, 0x84, 0x9e, 7, 0x48, 0x3c, 0x46, 0xf2,
+            0x70,
+        ];
+        assert_eq!(format_uuid(uuid), "e50d29e8-27aa-4768-849e-07483c46f270");
+    }
+
+    #[test]
+    fn a_path_is_a_path() {
+        assert_eq!(resolve(OsStr::new("/dev/sdb")).expect("path"), Path::new("/dev/sdb"));
+        assert!(matches!(resolve(OsStr::new("PARTUUID=none")), Err(DeviceError::Name { .. })));
+    }
+}

@@ -1,0 +1,17 @@
+//! Multiple-mount protection for disks that several servers see.
+//!
+//! Rooms, top to bottom; arrows go down only:
+//!
+//! - [`cli`]: what each program's command line means, and the few lines that wire the rest
+//! - [`daemon`]: threads, deadlines, real time, what to do on a loss
+//! - [`report`]: text, JSON, exit codes
+//! - [`protocol`]: the rules of MMP as state machines without I/O, clock or randomness
+//! - [`device`]: the one room that touches a device
+//! - [`layout`]: what lies on the disk, bytes in, bytes out
+
+pub mod cli;
+pub mod daemon;
+pub mod device;
+pub mod layout;
+pub mod protocol;
+pub mod report;

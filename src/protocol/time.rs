@@ -1,0 +1,33 @@
+//! Time as the rules know it: an argument.
+
+use std::time::Duration;
+
+/// A point of the kernel's `CLOCK_BOOTTIME`, which counts suspend and is never set: nanoseconds
+/// since the machine started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// How long after `earlier` this is; zero if it is not.
+    pub fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<Duration> for Instant {
+    type Output = Instant;
+
+    fn add(self, duration: Duration) -> Instant {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Instant(self.0.saturating_add(nanos))
+    }
+}
+
+/// The time at which an event is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Now {
+    /// What decides.
+    pub instant: Instant,
+    /// The wall clock, seconds since the epoch: only ever written to `mmp_time`, for people.
+    pub wall: u64,
+}
