@@ -1,2 +1,5 @@
 //! Tells whether a device may be mounted.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    mmp::cli::mmpcheck::main()
+}

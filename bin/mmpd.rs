@@ -1,2 +1,5 @@
 //! Holds devices: a heartbeat from user space.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    mmp::cli::mmpd::main()
+}

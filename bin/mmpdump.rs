@@ -1,2 +1,5 @@
 //! Shows a file system's superblock and its MMP block.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    mmp::cli::mmpdump::main()
+}

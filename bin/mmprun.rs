@@ -1,2 +1,5 @@
 //! Holds devices while a command runs.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    mmp::cli::mmprun::main()
+}

@@ -105,6 +105,11 @@ impl Features {
         self.ro_compat & RO_COMPAT_METADATA_CSUM != 0
     }
 
+    /// Whether block numbers have 64 bits.
+    pub fn is_64bit(&self) -> bool {
+        self.incompat & INCOMPAT_64BIT != 0
+    }
+
     /// The features set, by name; a bit without a name as `FEATURE_C12`, the way dumpe2fs does.
     pub fn names(&self) -> Vec<String> {
         let mut names = Vec::new();

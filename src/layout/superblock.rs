@@ -3,7 +3,7 @@
 use byteorder::{ByteOrder, LittleEndian};
 
 use super::checksum::crc32c;
-use super::features::{Features, INCOMPAT_64BIT, INCOMPAT_CSUM_SEED};
+use super::features::{Features, INCOMPAT_CSUM_SEED};
 use super::mmp::{MMP_SIZE, MmpChecksum};
 use super::text::Escaped;
 use super::units::{BlockNumber, ByteOffset};
@@ -129,17 +129,13 @@ impl Superblock {
 
     /// A block count kept as two halves; the upper one counts only with the 64bit feature.
     fn split(&self, low: usize, high: usize) -> u64 {
-        let high = if self.is_64bit() { self.u32(high) } else { 0 };
+        let high = if self.features().is_64bit() { self.u32(high) } else { 0 };
         u64::from(high) << 32 | u64::from(self.u32(low))
     }
 
     /// `s_feature_compat`, `s_feature_incompat` and `s_feature_ro_compat`.
     pub fn features(&self) -> Features {
         Features { compat: self.u32(0x5C), incompat: self.u32(0x60), ro_compat: self.u32(0x64) }
-    }
-
-    fn is_64bit(&self) -> bool {
-        self.features().incompat & INCOMPAT_64BIT != 0
     }
 
     /// Block size in bytes, 1024 to 65536.
@@ -234,7 +230,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::layout::features::INCOMPAT_MMP;
+    use crate::layout::features::{INCOMPAT_64BIT, INCOMPAT_MMP};
 
     fn raw(changes: &[(usize, u32)]) -> [u8; SUPERBLOCK_SIZE] {
         let mut raw = [0; SUPERBLOCK_SIZE];

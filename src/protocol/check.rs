@@ -134,10 +134,11 @@ impl Check {
         };
         match (watch.look(block, at), watch.block.sequence()) {
             (Seen::Changed(block), _) => {
-                self.in_use = matches!(block.sequence(), Sequence::Active(_));
-                if self.in_use && now >= self.patience {
+                let active = matches!(block.sequence(), Sequence::Active(_));
+                if active && now >= self.patience {
                     return Action::Done(Verdict::InUse { block, after: now.since(self.began) });
                 }
+                self.in_use = active;
                 self.first_look(block, now)
             }
             (Seen::Elapsed, Sequence::Clean) => {

@@ -1,1 +1,19 @@
-//! (under way)
+//! What people and programs are told: words, JSON, progress, exit codes.
+//!
+//! One state has one word, in every program, message and field.
+
+pub mod exit;
+mod header;
+mod json;
+mod output;
+mod progress;
+mod words;
+
+pub use header::header;
+pub use json::{BlockFields, Document, HolderFields, VerdictFields};
+pub use output::{complain, emit};
+pub use progress::{Narrator, Progress, ProgressLine};
+pub use words::{
+    Holder, date, describe_loss, describe_notice, describe_refusal, describe_verdict, mmp_lines,
+    seconds_text, state_word, verdict_word,
+};

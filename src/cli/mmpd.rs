@@ -1,0 +1,239 @@
+//! `mmpd`: the heartbeat.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use nix::sys::signal::Signal;
+
+use super::common::{duration, resolve_all, run};
+use crate::daemon::{Ending, Happening, HolderOptions, News, ServiceManager, Supervisor, now};
+use crate::device::shown;
+use crate::protocol::{Instant, Refusal};
+use crate::report::exit::{DONE, REFUSED, TROUBLE};
+use crate::report::{Progress, describe_notice};
+
+const NAME: &str = "mmpd";
+/// How long a device that does not answer is waited for at the end.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Multiple-mount protection from user space.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    Hold(Hold),
+}
+
+/// Claims devices and holds them: rewrites each MMP block every second, as the kernel's kmmpd does
+/// for a mounted file system, so that nobody else mounts them. On SIGTERM or SIGINT releases them
+/// clean.
+///
+/// Exit status: 0 released; 1 refused because of a device's state, or lost; 2 wrong usage, or it
+/// could not be carried out.
+#[derive(Debug, Args)]
+struct Hold {
+    /// How often to rewrite the block, 100ms to 150s
+    #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s")]
+    interval: Duration,
+    /// Wait so long for a device in use to be released
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
+    wait: Duration,
+    /// On the loss of a device: `exit` releases the others and ends; a command is run by the shell
+    /// with MMP_DEVICE and MMP_REASON set, while the others are held on
+    #[arg(long, value_name = "exit|COMMAND", default_value = "exit")]
+    on_loss: OsString,
+    /// Block devices, images, LABEL=… or UUID=…
+    #[arg(required = true, value_name = "DEVICE")]
+    devices: Vec<OsString>,
+}
+
+/// A heartbeat: published as a check interval of twice as much, which may be 300 s at most.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    let range = Duration::from_millis(100)..=Duration::from_secs(150);
+    if range.contains(&interval) { Ok(interval) } else { Err("not from 100ms to 150s".to_owned()) }
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    run(NAME, TROUBLE, |arguments: Arguments| match arguments.job {
+        Job::Hold(arguments) => hold(&arguments),
+    })
+}
+
+/// What `mmpd hold` knows of one device.
+struct Device {
+    path: PathBuf,
+    held: bool,
+    lost: bool,
+    ended: bool,
+}
+
+struct Holding<'a> {
+    arguments: &'a Hold,
+    devices: Vec<Device>,
+    supervisor: Supervisor,
+    progress: Progress,
+    manager: ServiceManager,
+    worst: u8,
+    /// Until when to wait for devices that do not answer, once the end has begun.
+    leaving: Option<Instant>,
+}
+
+fn hold(arguments: &Hold) -> anyhow::Result<u8> {
+    let paths = resolve_all(&arguments.devices)?;
+    for (index, path) in paths.iter().enumerate() {
+        if paths[..index].contains(path) {
+            bail!("{}: named twice", shown(path));
+        }
+    }
+    let options = HolderOptions { interval: arguments.interval, wait: arguments.wait };
+    let progress = Progress::new(true);
+    let signals = [Signal::SIGTERM, Signal::SIGINT];
+    let supervisor =
+        Supervisor::start(&paths, options, &signals, &progress).context("cannot start")?;
+    let devices =
+        paths.into_iter().map(|path| Device { path, held: false, lost: false, ended: false });
+    let mut holding = Holding {
+        arguments,
+        devices: devices.collect(),
+        supervisor,
+        progress,
+        manager: ServiceManager::new(now().instant),
+        worst: DONE,
+        leaving: None,
+    };
+    holding.run()
+}
+
+impl Holding<'_> {
+    fn run(&mut self) -> anyhow::Result<u8> {
+        while self.supervisor.running() > 0 {
+            let instant = now().instant;
+            if self.leaving.is_some_and(|until| until <= instant) {
+                for device in self.devices.iter().filter(|device| !device.ended) {
+                    self.progress.complain(
+                        NAME,
+                        format!("{}: does not answer; left as it is", shown(&device.path)),
+                    );
+                }
+                self.worst = self.worst.max(REFUSED);
+                break;
+            }
+            let watchdog = self.manager.alive(instant);
+            let until = watchdog.into_iter().chain(self.leaving).min();
+            match self.supervisor.next(until).context("cannot wait")? {
+                Happening::Timer => {}
+                Happening::Signal(signal) => {
+                    self.progress.complain(NAME, format!("{signal}: releasing"));
+                    self.leave();
+                }
+                Happening::Expired(index) => {
+                    let path = self.devices[index].path.clone();
+                    let reason = format!(
+                        "{}: lost: the device does not answer and the lease has run out",
+                        shown(&path)
+                    );
+                    self.lose(index, &reason);
+                }
+                Happening::News(index, news) => self.hear(index, news),
+            }
+        }
+        Ok(self.worst)
+    }
+
+    fn leave(&mut self) {
+        if self.leaving.is_none() {
+            self.manager.stopping();
+            self.supervisor.stop();
+            self.leaving = Some(now().instant + LAST_WAIT);
+        }
+    }
+
+    fn hear(&mut self, index: usize, news: News) {
+        let path = self.devices[index].path.clone();
+        match news {
+            News::Waiting(sentence) => {
+                self.manager.status(&format!("{}: {sentence}", shown(&path)));
+                self.progress.complain(NAME, format!("{}: {sentence}", shown(&path)));
+            }
+            News::Notice(notice) => self.progress.complain(NAME, describe_notice(&path, &notice)),
+            News::Held => {
+                self.devices[index].held = true;
+                self.progress.complain(NAME, format!("{}: held", shown(&path)));
+                let held = self.devices.iter().filter(|device| device.held).count();
+                self.manager.status(&format!("holding {held} of {}", self.devices.len()));
+                if held == self.devices.len() {
+                    self.manager.ready();
+                }
+            }
+            News::Ended(ending) => self.ended(index, &path, &ending),
+        }
+    }
+
+    fn ended(&mut self, index: usize, path: &Path, ending: &Ending) {
+        self.devices[index].ended = true;
+        let message = ending.describe(path);
+        match ending {
+            Ending::Lost(_) => self.lose(index, &message),
+            Ending::Released | Ending::Revoked => self.progress.complain(NAME, message),
+            Ending::NotReleased(_)
+            | Ending::Refused { why: Refusal::NotSafe(_) | Refusal::LostRace { .. }, .. } => {
+                self.progress.complain(NAME, message);
+                self.worst = self.worst.max(REFUSED);
+                self.one_less();
+            }
+            Ending::Refused { why: Refusal::Stopped, left_behind: false, .. } => {
+                self.progress.complain(NAME, message);
+            }
+            Ending::Device(error) if error.is_busy() => {
+                self.progress.complain(NAME, message);
+                self.worst = self.worst.max(REFUSED);
+                self.one_less();
+            }
+            Ending::Device(_) | Ending::Clock(_) | Ending::Refused { .. } => {
+                self.progress.complain(NAME, message);
+                self.worst = TROUBLE;
+                self.one_less();
+            }
+        }
+    }
+
+    fn lose(&mut self, index: usize, reason: &str) {
+        self.progress.complain(NAME, reason);
+        self.worst = self.worst.max(REFUSED);
+        if !std::mem::replace(&mut self.devices[index].lost, true) && !self.exits() {
+            self.run_command(index, reason);
+        }
+        self.one_less();
+    }
+
+    fn exits(&self) -> bool {
+        self.arguments.on_loss == "exit"
+    }
+
+    /// Either all are held, or none.
+    fn one_less(&mut self) {
+        if self.exits() {
+            self.leave();
+        }
+    }
+
+    fn run_command(&self, index: usize, reason: &str) {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(&self.arguments.on_loss);
+        command.env("MMP_DEVICE", &self.devices[index].path).env("MMP_REASON", reason);
+        if let Err(error) = command.spawn() {
+            self.progress.complain(NAME, format!("cannot run the command for a loss: {error}"));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `mmpdump`: the superblock's header and the MMP block.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{ArgAction, Parser};
+use serde::Serialize;
+
+use super::common::run;
+use crate::daemon::now;
+use crate::device::{DeviceError, MmpDevice, Reader, format_uuid, resolve, shown};
+use crate::layout::{MmpArea, MmpBlock, Superblock};
+use crate::report::exit::{DONE, TROUBLE};
+use crate::report::{BlockFields, Document, emit, header, mmp_lines, state_word};
+
+const NAME: &str = "mmpdump";
+
+/// Shows the superblock's header as dumpe2fs -h does, and the MMP block decoded. Reads also what
+/// dumpe2fs refuses: Lustre's dirdata and features nobody knows yet. Never writes.
+///
+/// Exit status: 0 done; 2 wrong usage, or it could not be read.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version, disable_help_flag = true)]
+pub struct Arguments {
+    /// Show the header only, with the MMP block as dumpe2fs -h shows it
+    #[arg(short = 'h', conflicts_with = "info")]
+    header: bool,
+    /// Show the MMP block only
+    #[arg(short, long)]
+    info: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with_all = ["header", "info"])]
+    json: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// A block device, an image, LABEL=… or UUID=…
+    #[arg(value_name = "DEVICE")]
+    device: OsString,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    run(NAME, TROUBLE, |arguments: Arguments| dump(&arguments))
+}
+
+fn dump(arguments: &Arguments) -> anyhow::Result<u8> {
+    let path = resolve(&arguments.device)?;
+    let mut reader = Reader::open(&path)?;
+    let superblock = reader.superblock()?;
+    let mmp = MmpDevice::with_superblock(reader, &superblock).and_then(|mut device| {
+        let block = device.read().map_err(|source| DeviceError::Read {
+            path: path.clone(),
+            what: format!("MMP block {}", device.area().block),
+            offset: device.area().offset,
+            source,
+        })?;
+        Ok((*device.area(), block))
+    });
+    let write = |text: &str| emit(text).context("cannot write the result");
+    if !arguments.info && !arguments.json {
+        write(&header(&superblock))?;
+    }
+    let found = match mmp {
+        Ok(found) => Some(found),
+        Err(error) if error.is_no_mmp() && !arguments.info => None,
+        Err(error) => return Err(error.into()),
+    };
+    if arguments.json {
+        write(&Document::new(NAME, vec![fields(arguments, &superblock, found)]).render()?)?;
+    } else if let Some((area, block)) = &found {
+        write(&mmp_lines(block))?;
+        if !arguments.header {
+            write(&decoded(area, block))?;
+        }
+    }
+    Ok(DONE)
+}
+
+/// What follows from the block's fields, in the manner of the lines above it.
+fn decoded(area: &MmpArea, block: &MmpBlock) -> String {
+    let fields = BlockFields::new(block, area);
+    let now = now().wall;
+    let age = match now.checked_sub(block.time()) {
+        Some(seconds) => {
+            humantime::format_duration(Duration::from_secs(seconds)).to_string() + " ago"
+        }
+        None => format!("{} s in the future by this machine's clock", block.time() - now),
+    };
+    format!(
+        "    mmp_block_number: {}\n    mmp_state: {}\n    mmp_checksum: {:#010x} ({})\n    mmp_age: {age}\n    \
+         mmp_guard_interval: {} s\n",
+        area.block,
+        state_word(block.sequence()),
+        block.checksum(),
+        fields.checksum_verdict(),
+        fields.guard_interval_s(),
+    )
+}
+
+/// A file system in JSON.
+#[derive(Debug, Serialize)]
+struct FilesystemFields {
+    device: String,
+    volume_name: String,
+    uuid: String,
+    features: Vec<String>,
+    block_size: u32,
+    blocks_count: u64,
+    mmp_enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mmp: Option<BlockFields>,
+}
+
+fn fields(
+    arguments: &Arguments,
+    superblock: &Superblock,
+    found: Option<(MmpArea, MmpBlock)>,
+) -> FilesystemFields {
+    FilesystemFields {
+        device: shown(&arguments.device).to_string(),
+        volume_name: superblock.volume_name().to_string(),
+        uuid: format_uuid(superblock.uuid()),
+        features: superblock.features().names(),
+        block_size: superblock.block_size(),
+        blocks_count: superblock.blocks_count(),
+        mmp_enabled: superblock.features().mmp(),
+        mmp: found.map(|(area, block)| BlockFields::new(&block, &area)),
+    }
+}

@@ -1,0 +1,253 @@
+//! `mmprun`: hold devices while a command runs, as flock(1) does for files.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use nix::sys::signal::Signal;
+
+use super::common::{duration, resolve_all, run};
+use crate::daemon::{Child, Ending, Happening, HolderOptions, News, Supervisor, now};
+use crate::device::shown;
+use crate::protocol::{Instant, Refusal};
+use crate::report::exit::{RUN_CANNOT_EXECUTE, RUN_LOST, RUN_NOT_FOUND, RUN_REFUSED, RUN_TROUBLE};
+use crate::report::{Progress, describe_notice};
+
+const NAME: &str = "mmprun";
+/// How often the block is rewritten.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a device that does not answer is waited for at the end.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Passed on to the command.
+const PASSED_ON: [Signal; 6] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// Holds devices while a command runs: claims them all, runs the command, releases them. If one is
+/// lost meanwhile, the command and all it started get SIGTERM and, after the grace, SIGKILL.
+///
+/// Exit status: the command's own, 128+N if signal N ended it; 121 a device was never got, because
+/// of its state; 122 wrong usage, or it could not be carried out; 123 a device was lost, or not
+/// left clean; 126 the command cannot be executed; 127 there is no such command.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version)]
+pub struct Arguments {
+    /// Wait so long for a device in use to be released
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
+    wait: Duration,
+    /// After a loss, the time between SIGTERM and SIGKILL; at most 10s, as a new holder may use
+    /// the device one guard interval after ours has run out
+    #[arg(long, value_name = "DURATION", value_parser = grace, default_value = "5s")]
+    grace: Duration,
+    /// Block devices, images, LABEL=… or UUID=…
+    #[arg(required = true, value_name = "DEVICE")]
+    devices: Vec<OsString>,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+fn grace(text: &str) -> Result<Duration, String> {
+    let grace = duration(text)?;
+    if grace <= Duration::from_secs(10) { Ok(grace) } else { Err("longer than 10s".to_owned()) }
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    run(NAME, RUN_TROUBLE, |arguments: Arguments| {
+        let devices = resolve_all(&arguments.devices)?;
+        let options = HolderOptions { interval: INTERVAL, wait: arguments.wait };
+        let progress = Progress::new(true);
+        let signals = [&PASSED_ON[..], &[Signal::SIGCHLD, Signal::SIGTTOU]].concat();
+        let supervisor =
+            Supervisor::start(&devices, options, &signals, &progress).context("cannot start")?;
+        let count = devices.len();
+        let running = Running {
+            arguments: &arguments,
+            devices,
+            supervisor,
+            progress,
+            held: 0,
+            ended: vec![false; count],
+            child: None,
+            code: None,
+            kill_at: None,
+            leave_at: None,
+        };
+        running.run()
+    })
+}
+
+struct Running<'a> {
+    arguments: &'a Arguments,
+    devices: Vec<PathBuf>,
+    supervisor: Supervisor,
+    progress: Progress,
+    held: usize,
+    ended: Vec<bool>,
+    child: Option<Child>,
+    /// The exit code, as soon as it is settled; the worst reason wins.
+    code: Option<u8>,
+    kill_at: Option<Instant>,
+    leave_at: Option<Instant>,
+}
+
+impl Running<'_> {
+    fn run(mut self) -> anyhow::Result<u8> {
+        while self.child.is_some() || self.supervisor.running() > 0 {
+            let instant = now().instant;
+            if self.leave_at.is_some_and(|at| at <= instant) && self.child.is_none() {
+                for (path, _) in self.devices.iter().zip(&self.ended).filter(|(_, ended)| !**ended)
+                {
+                    self.progress
+                        .complain(NAME, format!("{}: does not answer; left as it is", shown(path)));
+                }
+                return Ok(RUN_LOST);
+            }
+            if self.kill_at.is_some_and(|at| at <= instant) {
+                self.kill_at = None;
+                self.signal(Signal::SIGKILL);
+            }
+            let leave_at = self.leave_at.filter(|_| self.child.is_none());
+            let until = self.kill_at.into_iter().chain(leave_at).min();
+            match self.supervisor.next(until).context("cannot wait")? {
+                Happening::Timer | Happening::Signal(Signal::SIGTTOU) => {}
+                Happening::Signal(Signal::SIGCHLD) => self.reap()?,
+                Happening::Signal(signal) => self.pass_on(signal),
+                Happening::Expired(index) => {
+                    let device = shown(&self.devices[index]);
+                    let reason =
+                        format!("{device}: lost: it does not answer and the lease has run out");
+                    self.lose(&reason);
+                }
+                Happening::News(index, news) => self.hear(index, news)?,
+            }
+        }
+        Ok(self.code.unwrap_or(RUN_TROUBLE))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(child) = &self.child {
+            child.signal(signal);
+        }
+    }
+
+    fn pass_on(&mut self, signal: Signal) {
+        if self.child.is_some() {
+            self.signal(signal);
+        } else if self.code.is_none() {
+            self.progress
+                .complain(NAME, format!("{signal}: given up before all devices were held"));
+            self.code = Some(128u8.saturating_add(u8::try_from(signal as i32).unwrap_or(0)));
+            self.leave();
+        }
+    }
+
+    fn leave(&mut self) {
+        self.supervisor.stop();
+        self.leave_at.get_or_insert(now().instant + LAST_WAIT);
+    }
+
+    fn reap(&mut self) -> anyhow::Result<()> {
+        let Some(child) = &mut self.child else { return Ok(()) };
+        if let Some(code) = child.try_wait().context("cannot wait for the command")? {
+            self.code.get_or_insert(code);
+            if self.kill_at.take().is_some() {
+                // The command is gone; what it started must not outlive the loss either.
+                self.signal(Signal::SIGKILL);
+            }
+            self.child = None;
+            self.leave();
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, index: usize, news: News) -> anyhow::Result<()> {
+        let path = &self.devices[index];
+        match news {
+            News::Waiting(sentence) => {
+                self.progress.complain(NAME, format!("{}: {sentence}", shown(path)))
+            }
+            News::Notice(notice) => self.progress.complain(NAME, describe_notice(path, &notice)),
+            News::Held => {
+                self.held += 1;
+                if self.held == self.devices.len() && self.code.is_none() {
+                    self.start();
+                }
+            }
+            News::Ended(ending) => {
+                self.ended[index] = true;
+                let message = ending.describe(path);
+                self.ended(&ending, &message);
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self) {
+        match Child::start(&self.arguments.command) {
+            Ok(child) => self.child = Some(child),
+            Err(error) => {
+                let command = self.arguments.command.first().map(shown);
+                let command = command.map(|name| name.to_string()).unwrap_or_default();
+                self.progress.complain(
+                    NAME,
+                    format!("cannot run '{command}': {}", crate::device::Plain(&error)),
+                );
+                self.code = Some(match error.kind() {
+                    ErrorKind::NotFound => RUN_NOT_FOUND,
+                    _ => RUN_CANNOT_EXECUTE,
+                });
+                self.leave();
+            }
+        }
+    }
+
+    fn ended(&mut self, ending: &Ending, message: &str) {
+        match ending {
+            Ending::Released => {}
+            Ending::Refused { why: Refusal::Stopped, left_behind: false, .. } => {}
+            Ending::Lost(_) => self.lose(message),
+            Ending::Revoked => self.progress.complain(NAME, message),
+            Ending::NotReleased(_) => {
+                self.progress.complain(NAME, message);
+                self.code = Some(RUN_LOST);
+            }
+            Ending::Refused { why: Refusal::NotSafe(_) | Refusal::LostRace { .. }, .. } => {
+                self.never_got(message, RUN_REFUSED);
+            }
+            Ending::Device(error) if error.is_busy() => self.never_got(message, RUN_REFUSED),
+            Ending::Device(_) | Ending::Clock(_) | Ending::Refused { .. } => {
+                self.never_got(message, RUN_TROUBLE);
+            }
+        }
+    }
+
+    fn never_got(&mut self, message: &str, code: u8) {
+        self.progress.complain(NAME, message);
+        self.code.get_or_insert(code);
+        self.leave();
+    }
+
+    fn lose(&mut self, reason: &str) {
+        self.progress.complain(NAME, reason);
+        self.code = Some(RUN_LOST);
+        if self.child.is_some() && self.kill_at.is_none() {
+            self.signal(Signal::SIGTERM);
+            // A stopped command must be woken to see it.
+            self.signal(Signal::SIGCONT);
+            self.kill_at = Some(now().instant + self.arguments.grace);
+        }
+        self.leave();
+    }
+}

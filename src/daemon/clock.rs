@@ -1,0 +1,99 @@
+//! The kernel's clocks, and waiting that can be cut short.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{
+    ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags,
+};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::protocol::{Instant, Now};
+
+fn read_clock(clock: ClockId) -> u128 {
+    // Linux has had both clocks since 2.6.39; with a valid number the call cannot fail.
+    let time = clock_gettime(clock).map_or(std::time::Duration::ZERO, std::time::Duration::from);
+    time.as_nanos()
+}
+
+/// The time by the clock that decides (`CLOCK_BOOTTIME`) and by the one for people.
+pub fn now() -> Now {
+    let instant = u64::try_from(read_clock(ClockId::CLOCK_BOOTTIME)).unwrap_or(u64::MAX);
+    let wall = read_clock(ClockId::CLOCK_REALTIME) / 1_000_000_000;
+    Now { instant: Instant(instant), wall: u64::try_from(wall).unwrap_or(u64::MAX) }
+}
+
+/// The wish to stop, shared by all threads. Once raised it stays.
+#[derive(Clone, Debug)]
+pub struct Stop(Arc<(AtomicBool, EventFd)>);
+
+impl Stop {
+    /// A wish not yet made.
+    pub fn new() -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Stop(Arc::new((AtomicBool::new(false), EventFd::from_value_and_flags(0, flags)?))))
+    }
+
+    /// Wakes everybody who waits on it.
+    pub fn raise(&self) {
+        self.0.0.store(true, Ordering::SeqCst);
+        // Fails only when the counter is full, and then it is readable already.
+        let _ = self.0.1.write(1);
+    }
+
+    /// Whether it was raised.
+    pub fn is_raised(&self) -> bool {
+        self.0.0.load(Ordering::SeqCst)
+    }
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    Timer,
+    Stop,
+}
+
+/// Waits until a time of `CLOCK_BOOTTIME`; time the machine was suspended counts.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: TimerFd,
+    stop: Stop,
+}
+
+impl Alarm {
+    /// An alarm that `stop` cuts short.
+    pub fn new(stop: &Stop) -> io::Result<Self> {
+        let timer = TimerFd::new(TimerClock::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC)?;
+        Ok(Alarm { timer, stop: stop.clone() })
+    }
+
+    /// Waits until `until`; with `heed_stop`, at most until the stop is raised.
+    pub(super) fn wait(&self, until: Instant, heed_stop: bool) -> io::Result<Woken> {
+        // Zero would disarm the timer.
+        let at = TimeSpec::from_duration(std::time::Duration::from_nanos(until.0.max(1)));
+        self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        let mut fds = [
+            PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.stop.0.1.as_fd(), PollFlags::POLLIN),
+        ];
+        loop {
+            let watched = if heed_stop { &mut fds[..] } else { &mut fds[..1] };
+            match poll(watched, PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if heed_stop && self.stop.is_raised() {
+                return Ok(Woken::Stop);
+            }
+            if now().instant >= until {
+                return Ok(Woken::Timer);
+            }
+        }
+    }
+}

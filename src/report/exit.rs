@@ -1,0 +1,22 @@
+//! Exit codes.
+//!
+//! `mmpcheck` keeps those of e2mmpstatus; `mmprun` needs codes that a command will hardly use.
+
+/// Done; for `mmpcheck`: safe to mount.
+pub const DONE: u8 = 0;
+/// Refused because of the device's state, or the device was lost; for `mmpcheck`: in use, or not
+/// safe.
+pub const REFUSED: u8 = 1;
+/// Wrong usage, or it could not be carried out; for `mmpcheck`: could not tell.
+pub const TROUBLE: u8 = 2;
+
+/// `mmprun`: the devices were never got, because of the state of one.
+pub const RUN_REFUSED: u8 = 121;
+/// `mmprun`: wrong usage, or it could not be carried out.
+pub const RUN_TROUBLE: u8 = 122;
+/// `mmprun`: a device was lost while the command ran, or could not be released.
+pub const RUN_LOST: u8 = 123;
+/// `mmprun`: the command was found but could not be started, as shells have it.
+pub const RUN_CANNOT_EXECUTE: u8 = 126;
+/// `mmprun`: there is no such command, as shells have it.
+pub const RUN_NOT_FOUND: u8 = 127;

@@ -1,0 +1,19 @@
+//! Writing to standard output and standard error without dying of it.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Writes a result to standard output. A reader that has seen enough (`| head`) is no error.
+pub fn emit(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Writes one line to standard error, under the program's name. That nobody may be listening
+/// changes nothing.
+pub fn complain(program: &str, message: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{program}: {message}");
+}

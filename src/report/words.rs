@@ -1,0 +1,185 @@
+//! The words for every state, and the sentences made of them.
+
+use std::fmt::{self, Display};
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, Local};
+
+use crate::device::shown;
+use crate::layout::{BlockNumber, Invalid, MmpBlock, Sequence};
+use crate::protocol::{Loss, Notice, Refusal, Verdict};
+
+/// A time of the disk, as ctime(3) writes it in local time; one that no calendar has, as a number.
+pub fn date(seconds: u64) -> String {
+    let utc = i64::try_from(seconds).ok().and_then(|s| DateTime::from_timestamp(s, 0));
+    match utc {
+        Some(utc) => utc.with_timezone(&Local).format("%a %b %e %H:%M:%S %Y").to_string(),
+        None => format!("second {seconds} of the epoch"),
+    }
+}
+
+/// A time span for people: whole seconds from ten on, tenths below.
+pub fn seconds_text(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds < 9.95 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
+}
+
+/// Who last wrote a block, and when by that node's clock.
+pub struct Holder<'a>(pub &'a MmpBlock);
+
+impl Display for Holder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (node, device, at) = (self.0.nodename(), self.0.bdevname(), date(self.0.time()));
+        write!(f, "node '{node}' device '{device}' at {at}")
+    }
+}
+
+/// The word for what a block says by itself, before anybody watches it.
+pub fn state_word(sequence: Sequence) -> &'static str {
+    match sequence {
+        Sequence::Clean => "clean",
+        Sequence::Fsck => "fsck",
+        Sequence::Active(_) => "active",
+        Sequence::Unknown(_) => "unknown",
+    }
+}
+
+/// The word for a verdict.
+pub fn verdict_word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Clean { .. } => "clean",
+        Verdict::Stale { .. } => "stale",
+        Verdict::InUse { .. } => "in use",
+        Verdict::Fsck { .. } => "fsck",
+        Verdict::Unknown { .. } => "unknown",
+        Verdict::Invalid { why: Invalid::Magic { .. }, .. } => "bad magic",
+        Verdict::Invalid { why: Invalid::Checksum { .. }, .. } => "bad checksum",
+        Verdict::Unreadable(_) => "unreadable",
+        Verdict::Stopped => "stopped",
+    }
+}
+
+/// A verdict in a sentence, with what to do next. Safe verdicts keep e2mmpstatus's words.
+pub fn describe_verdict(path: &Path, mmp_block: BlockNumber, verdict: &Verdict) -> String {
+    let device = shown(path);
+    match verdict {
+        Verdict::Clean { watched, .. } if watched.is_zero() => {
+            format!("it is safe to mount '{device}', MMP is clean")
+        }
+        Verdict::Clean { watched, .. } => {
+            let watched = seconds_text(*watched);
+            format!("it is safe to mount '{device}', MMP is clean and stayed so for {watched}")
+        }
+        Verdict::Stale { block, watched } => format!(
+            "it is safe to mount '{device}', MMP is stale: unchanged for {}, last written by {}",
+            seconds_text(*watched),
+            Holder(block),
+        ),
+        Verdict::InUse { block, after } => format!(
+            "{device}: in use: do not mount it; {} wrote the MMP block, seen to change after {}",
+            Holder(block),
+            seconds_text(*after),
+        ),
+        Verdict::Fsck { block } => format!(
+            "{device}: fsck: not safe to mount; {} began e2fsck or a change. If nothing runs on \
+             it there any more, free it with 'mmptune -f -E clear_mmp {device}'",
+            Holder(block),
+        ),
+        Verdict::Unknown { block } => format!(
+            "{device}: unknown: not safe to mount; the MMP sequence {:#010x} by {} is none that \
+             this program knows. Find out what wrote it before anything else",
+            block.sequence().raw(),
+            Holder(block),
+        ),
+        Verdict::Invalid { block, why } => format!(
+            "{device}: {}: not safe to mount; MMP block {mmp_block}: {why}, update by {}. Check \
+             the device, then run e2fsck",
+            verdict_word(verdict),
+            Holder(block),
+        ),
+        Verdict::Unreadable(fault) => {
+            format!("{device}: cannot read MMP block {mmp_block}: {fault}")
+        }
+        Verdict::Stopped => format!("{device}: stopped before the answer was known"),
+    }
+}
+
+/// Why a claim was refused.
+pub fn describe_refusal(path: &Path, mmp_block: BlockNumber, why: &Refusal) -> String {
+    let device = shown(path);
+    match why {
+        Refusal::NotSafe(verdict) => describe_verdict(path, mmp_block, verdict),
+        Refusal::LostRace { by } => {
+            format!("{device}: in use: {} claimed it at the same moment", Holder(by))
+        }
+        Refusal::Unwritable(fault) => {
+            format!("{device}: cannot write MMP block {mmp_block}: {fault}")
+        }
+        Refusal::Unverified(error) => {
+            format!("{device}: claim given up: cannot read MMP block {mmp_block}: {error}")
+        }
+        Refusal::Stopped => format!("{device}: stopped before it was claimed"),
+    }
+}
+
+/// What a holder saw and dealt with.
+pub fn describe_notice(path: &Path, notice: &Notice) -> String {
+    let device = shown(path);
+    match notice {
+        Notice::Defended { found } => format!(
+            "{device}: somebody else wrote the MMP block: {}, sequence {}. It is ours; \
+             written again. Find out what runs there",
+            Holder(found),
+            found.sequence(),
+        ),
+        Notice::ReadFailed(error) => {
+            format!("{device}: cannot read the MMP block: {error}; trying again")
+        }
+        Notice::WriteFailed(fault) => {
+            format!("{device}: cannot write the MMP block: {fault}; trying again")
+        }
+    }
+}
+
+/// How a loss came about.
+pub fn describe_loss(path: &Path, loss: &Loss) -> String {
+    let device = shown(path);
+    match loss {
+        Loss::SecondWriter { found } => format!(
+            "{device}: lost: {} goes on writing the MMP block; two nodes may be using this file \
+             system: stop both and run e2fsck",
+            Holder(found),
+        ),
+        Loss::Expired { last_write, lease, found, fault } => {
+            let mut text = format!(
+                "{device}: lost: no heartbeat reached the disk within {} of the last one",
+                seconds_text(lease.since(*last_write)),
+            );
+            if let Some(fault) = fault {
+                text += &format!(" ({fault})");
+            }
+            text += &match found {
+                Some(block) => format!("; the MMP block now is by {}", Holder(block)),
+                None => "; nobody is seen to have taken it yet".to_owned(),
+            };
+            text
+        }
+    }
+}
+
+/// The MMP block as `e2mmpstatus -i` and `dumpe2fs` print it, without the block's number.
+pub fn mmp_lines(block: &MmpBlock) -> String {
+    format!(
+        "MMP_block:\n    mmp_magic: {:#x}\n    mmp_check_interval: {}\n    mmp_sequence: {:#010x}\n    \
+         mmp_update_date: {}\n    mmp_update_time: {}\n    mmp_node_name: {}\n    \
+         mmp_device_name: {}\n",
+        block.magic(),
+        block.check_interval(),
+        block.sequence().raw(),
+        date(block.time()),
+        block.time(),
+        block.nodename(),
+        block.bdevname(),
+    )
+}
