@@ -77,7 +77,8 @@ pub fn describe_verdict(path: &Path, mmp_block: BlockNumber, verdict: &Verdict) 
             Holder(block),
         ),
         Verdict::InUse { block, after } => format!(
-            "{device}: in use: do not mount it; {} wrote the MMP block, seen to change after {}",
+            "{device}: in use by {}: the MMP block changed within {}. Do not mount it here; \
+             unmount or stop it there first",
             Holder(block),
             seconds_text(*after),
         ),
@@ -111,7 +112,7 @@ pub fn describe_refusal(path: &Path, mmp_block: BlockNumber, why: &Refusal) -> S
     match why {
         Refusal::NotSafe(verdict) => describe_verdict(path, mmp_block, verdict),
         Refusal::LostRace { by } => {
-            format!("{device}: in use: {} claimed it at the same moment", Holder(by))
+            format!("{device}: in use by {}, which claimed it at the same moment", Holder(by))
         }
         Refusal::Unwritable(fault) => {
             format!("{device}: cannot write MMP block {mmp_block}: {fault}")

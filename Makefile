@@ -1,0 +1,27 @@
+# Everything a fresh machine needs for these is installed by tests/setup.sh.
+
+.PHONY: all demo test lint clean
+
+all:
+	cargo build --release --locked
+
+# The main job on an image it makes.
+demo: all
+	tests/demo.sh target/release
+
+demo all test lint: | setup
+.PHONY: setup
+setup:
+	tests/setup.sh
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+# Real waits (a guard interval is 11 s and more) run side by side, hence more threads than cores.
+test: lint
+	cargo test --locked -- --test-threads=16
+	$(MAKE) demo
+
+clean:
+	cargo clean
