@@ -74,7 +74,7 @@ impl Reader {
         let (file, cached) = match (direct, kind) {
             (Ok(file), _) => (file, false),
             (Err(e), Kind::Image { .. }) if e.raw_os_error() == Some(libc::EINVAL) => {
-                let file = options.custom_flags(libc::O_DSYNC | libc::O_NONBLOCK).open(path);
+                let file = options.custom_flags(libc::O_NONBLOCK).open(path);
                 (file.map_err(open_error)?, true)
             }
             (Err(e), _) => return Err(open_error(e)),
@@ -135,7 +135,7 @@ impl Reader {
             Kind::Block { .. } => Err(DeviceError::Sector { path, sector, block_size }),
             Kind::Image { .. } => {
                 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-                fcntl(&self.file, FcntlArg::F_SETFL(OFlag::O_DSYNC))
+                fcntl(&self.file, FcntlArg::F_SETFL(OFlag::empty()))
                     .map_err(|e| DeviceError::Open { path, writing: false, source: e.into() })?;
                 (self.sector, self.cached) = (1, true);
                 Ok(())
@@ -247,7 +247,9 @@ impl Reader {
             self.load(offset, data.len())?
         };
         self.buffer[within..within + data.len()].copy_from_slice(data);
-        self.file.write_all_at(&self.buffer[..total], start)
+        self.file.write_all_at(&self.buffer[..total], start)?;
+        // Past the page cache means past this one too.
+        if self.cached { self.file.sync_data() } else { Ok(()) }
     }
 }
 
