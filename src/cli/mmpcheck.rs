@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use super::common::{duration, run};
-use crate::daemon::{Alarm, Stop, drive, now};
+use crate::daemon::{Alarm, Stop, allow_devices, drive, now};
 use crate::device::{DeviceError, MmpDevice, Reader, resolve, shown};
 use crate::layout::{MmpArea, MmpBlock};
 use crate::protocol::{Check, Machine, Verdict};
@@ -130,6 +130,7 @@ impl Found {
 }
 
 fn check(arguments: &Arguments) -> anyhow::Result<u8> {
+    allow_devices(arguments.devices.len());
     let progress = Progress::new(!arguments.quiet);
     let stop = Stop::new().context("cannot make an eventfd")?;
     thread::scope(|scope| {

@@ -7,6 +7,7 @@ mod child;
 mod clock;
 mod drive;
 mod holder;
+mod limits;
 mod notify;
 mod supervisor;
 
@@ -14,5 +15,6 @@ pub use child::Child;
 pub use clock::{Alarm, Stop, now};
 pub use drive::{BlockIo, drive};
 pub use holder::{Ending, HolderOptions, News, node_name, our_names, random};
+pub use limits::allow_devices;
 pub use notify::ServiceManager;
 pub use supervisor::{Happening, Supervisor};

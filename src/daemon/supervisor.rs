@@ -15,6 +15,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::clock::{Stop, now};
 use super::holder::{HolderOptions, Lease, News, hold};
+use super::limits::allow_devices;
 use crate::protocol::Instant;
 use crate::report::{Progress, ProgressLine};
 
@@ -55,6 +56,7 @@ impl Supervisor {
         signals: &[Signal],
         progress: &Progress,
     ) -> io::Result<Self> {
+        allow_devices(devices.len());
         let mask: SigSet = signals.iter().copied().collect();
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
