@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use nix::sys::signal::Signal;
 
 use super::common::{duration, resolve_all, run};
-use crate::daemon::{Ending, Happening, HolderOptions, News, ServiceManager, Supervisor, now};
+use crate::daemon::{
+    Ending, Happening, HolderOptions, News, ServiceManager, Supervisor, now, spawn,
+};
 use crate::device::shown;
 use crate::protocol::{Instant, Refusal};
 use crate::report::exit::{DONE, REFUSED, TROUBLE};
@@ -140,7 +142,7 @@ impl Holding<'_> {
                 Happening::Expired(index) => {
                     let path = self.devices[index].path.clone();
                     let reason = format!(
-                        "{}: lost: the device does not answer and the lease has run out",
+                        "{}: lost: no heartbeat has ended and the lease has run out",
                         shown(&path)
                     );
                     self.lose(index, &reason);
@@ -185,7 +187,7 @@ impl Holding<'_> {
         let message = ending.describe(path);
         match ending {
             Ending::Lost(_) => self.lose(index, &message),
-            Ending::Released | Ending::Revoked => self.progress.complain(NAME, message),
+            Ending::Released | Ending::Revoked { .. } => self.progress.complain(NAME, message),
             Ending::NotReleased(_)
             | Ending::Refused { why: Refusal::NotSafe(_) | Refusal::LostRace { .. }, .. } => {
                 self.progress.complain(NAME, message);
@@ -229,10 +231,10 @@ impl Holding<'_> {
     }
 
     fn run_command(&self, index: usize, reason: &str) {
-        let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(&self.arguments.on_loss);
-        command.env("MMP_DEVICE", &self.devices[index].path).env("MMP_REASON", reason);
-        if let Err(error) = command.spawn() {
+        let command = ["/bin/sh".into(), "-c".into(), self.arguments.on_loss.clone()];
+        let device = self.devices[index].path.as_os_str();
+        let variables = [("MMP_DEVICE", device), ("MMP_REASON", reason.as_ref())];
+        if let Err(error) = spawn(&command, &variables) {
             self.progress.complain(NAME, format!("cannot run the command for a loss: {error}"));
         }
     }

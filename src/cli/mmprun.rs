@@ -127,7 +127,7 @@ impl Running<'_> {
                 Happening::Expired(index) => {
                     let device = shown(&self.devices[index]);
                     let reason =
-                        format!("{device}: lost: it does not answer and the lease has run out");
+                        format!("{device}: lost: no heartbeat has ended and the lease has run out");
                     self.lose(&reason);
                 }
                 Happening::News(index, news) => self.hear(index, news)?,
@@ -218,7 +218,7 @@ impl Running<'_> {
             Ending::Released => {}
             Ending::Refused { why: Refusal::Stopped, left_behind: false, .. } => {}
             Ending::Lost(_) => self.lose(message),
-            Ending::Revoked => self.progress.complain(NAME, message),
+            Ending::Revoked { .. } => self.progress.complain(NAME, message),
             Ending::NotReleased(_) => {
                 self.progress.complain(NAME, message);
                 self.code = Some(RUN_LOST);

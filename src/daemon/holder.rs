@@ -10,12 +10,12 @@ use std::time::Duration;
 use super::clock::{Alarm, Stop, now};
 use super::drive::drive;
 use crate::device::{DeviceError, MmpDevice, Writer, shown};
-use crate::layout::{BlockNumber, Names};
+use crate::layout::{BlockNumber, MmpBlock, Names};
 use crate::protocol::{
     Claim, ClaimOutcome, ClaimRequest, Claimed, Hold, HoldOutcome, HoldRequest, Instant, Loss,
     Machine, Notice, POLL, ReadError, Refusal,
 };
-use crate::report::{Narrator, ProgressLine, describe_loss, describe_refusal};
+use crate::report::{Narrator, ProgressLine, describe_found, describe_loss, describe_refusal};
 
 /// How to hold.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,10 @@ pub enum Ending {
     /// No longer the holder.
     Lost(Loss),
     /// Declared lost by the supervisor while the device did not answer; it has answered now.
-    Revoked,
+    Revoked {
+        /// What stands in the block now, where it could be read and is not ours.
+        found: Option<MmpBlock>,
+    },
     /// The kernel refused a timer.
     Clock(std::io::Error),
 }
@@ -71,9 +74,10 @@ impl Ending {
                 "{device}: not left clean: {error}; the next mount waits two guard intervals",
             ),
             Ending::Lost(loss) => describe_loss(path, loss),
-            Ending::Revoked => {
-                format!("{device}: lost: it answered again after its lease had run out")
-            }
+            Ending::Revoked { found } => format!(
+                "{device}: lost: it answered again after its lease had run out; {}",
+                describe_found(found.as_ref()),
+            ),
             Ending::Clock(error) => format!("{device}: the kernel refused a timer: {error}"),
         }
     }
@@ -267,7 +271,10 @@ fn keep(
             Ending::Lost(Loss::SecondWriter { found })
         }
         ControlFlow::Continue(HoldOutcome::Lost(loss)) => Ending::Lost(loss),
-        ControlFlow::Break(()) => Ending::Revoked,
+        ControlFlow::Break(()) => {
+            let found = device.read().ok().filter(|block| !hold.is_ours(block));
+            Ending::Revoked { found }
+        }
     })
 }
 

@@ -11,7 +11,7 @@ mod limits;
 mod notify;
 mod supervisor;
 
-pub use child::Child;
+pub use child::{Child, spawn};
 pub use clock::{Alarm, Stop, now};
 pub use drive::{BlockIo, drive};
 pub use holder::{Ending, HolderOptions, News, node_name, our_names, random};

@@ -148,6 +148,11 @@ impl Hold {
         self.notice.take()
     }
 
+    /// Whether a block has the content we last wrote, or may have written.
+    pub fn is_ours(&self, block: &MmpBlock) -> bool {
+        *block == self.ours || self.attempted.as_ref() == Some(block)
+    }
+
     fn interval(&self, block: &MmpBlock) -> u16 {
         effective_interval(self.request.update_interval, block.check_interval())
     }
@@ -199,7 +204,7 @@ impl Hold {
                 };
             }
         };
-        let ours = found == self.ours || self.attempted.as_ref() == Some(&found);
+        let ours = self.is_ours(&found);
         match (expired, ours, self.stopping) {
             (true, true, _) => self.expired(None),
             (true, false, _) => self.expired(Some(found)),

@@ -14,6 +14,6 @@ pub use json::{BlockFields, Document, HolderFields, VerdictFields};
 pub use output::{complain, emit};
 pub use progress::{Narrator, Progress, ProgressLine};
 pub use words::{
-    Holder, date, describe_loss, describe_notice, describe_refusal, describe_verdict, mmp_lines,
-    seconds_text, state_word, verdict_word,
+    Holder, date, describe_found, describe_loss, describe_notice, describe_refusal,
+    describe_verdict, mmp_lines, seconds_text, state_word, verdict_word,
 };

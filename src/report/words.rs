@@ -160,24 +160,32 @@ pub fn describe_loss(path: &Path, loss: &Loss) -> String {
             if let Some(fault) = fault {
                 text += &format!(" ({fault})");
             }
-            text += &match found {
-                Some(block) => format!("; the MMP block now is by {}", Holder(block)),
-                None => "; nobody is seen to have taken it yet".to_owned(),
-            };
-            text
+            text + "; " + &describe_found(found.as_ref())
         }
+    }
+}
+
+/// Who is seen to have a lost device; `found` is the block where it is not ours.
+pub fn describe_found(found: Option<&MmpBlock>) -> String {
+    match found {
+        Some(block) => format!("the MMP block now is by {}", Holder(block)),
+        None => "nobody is seen to have taken it yet".to_owned(),
     }
 }
 
 /// The MMP block as `e2mmpstatus -i` and `dumpe2fs` print it, without the block's number.
 pub fn mmp_lines(block: &MmpBlock) -> String {
     format!(
-        "MMP_block:\n    mmp_magic: {:#x}\n    mmp_check_interval: {}\n    mmp_sequence: {:#010x}\n    \
+        "MMP_block:\n    mmp_magic: {:#x}\n    mmp_check_interval: {}\n    mmp_sequence: {}\n    \
          mmp_update_date: {}\n    mmp_update_time: {}\n    mmp_node_name: {}\n    \
          mmp_device_name: {}\n",
         block.magic(),
         block.check_interval(),
-        block.sequence().raw(),
+        match block.sequence().raw() {
+            // As C's %#08x has it.
+            0 => "00000000".to_owned(),
+            raw => format!("{raw:#08x}"),
+        },
         date(block.time()),
         block.time(),
         block.nodename(),
