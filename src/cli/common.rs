@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::device::{DeviceError, resolve};
-use crate::report::complain;
+use crate::device::{DeviceError, Plain, resolve};
+use crate::layout::Escaped;
+use crate::report::{complain, emit};
 
 /// Parses the command line and runs `program`; wrong usage ends with `trouble`, and so does an
 /// error that `program` returns.
@@ -18,22 +20,53 @@ pub(super) fn run<A: Parser>(
     trouble: u8,
     program: impl FnOnce(A) -> anyhow::Result<u8>,
 ) -> ExitCode {
-    let arguments = match A::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // Nobody may be listening (`--help | head`); that changes nothing.
-            let _ = error.print();
-            return ExitCode::from(if asked { 0 } else { trouble });
-        }
-    };
-    match program(arguments) {
+    let done = A::try_parse().map_err(Ended::from).and_then(|arguments| Ok(program(arguments)?));
+    match done {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            complain(name, format!("{error:#}"));
+        Err(Ended::Told) => ExitCode::SUCCESS,
+        Err(Ended::Trouble(message)) => {
+            complain(name, message);
             ExitCode::from(trouble)
         }
     }
+}
+
+/// How a program ends that does not come to a result.
+enum Ended {
+    /// Help or version was asked for.
+    Told,
+    Trouble(String),
+}
+
+impl From<clap::Error> for Ended {
+    /// Wrong usage, in one line as every other message.
+    fn from(error: clap::Error) -> Self {
+        let text = error.render().to_string();
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            return match emit(&text).context("cannot write the result") {
+                Ok(()) => Ended::Told,
+                Err(error) => error.into(),
+            };
+        }
+        let paragraph = text.split("\n\n").next().unwrap_or_default();
+        let words: Vec<_> = paragraph.trim_start_matches("error: ").split_whitespace().collect();
+        Ended::Trouble(format!("{}; see --help", Escaped(words.join(" ").as_bytes())))
+    }
+}
+
+impl From<anyhow::Error> for Ended {
+    fn from(error: anyhow::Error) -> Self {
+        Ended::Trouble(message(&error))
+    }
+}
+
+/// An error and its causes in one line.
+pub(super) fn message(error: &anyhow::Error) -> String {
+    let plain = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
+        Some(error) => Plain(error).to_string(),
+        None => cause.to_string(),
+    };
+    error.chain().map(plain).collect::<Vec<_>>().join(": ")
 }
 
 /// A time span: `30`, `30s`, `1min 30s`, `500ms`; a bare number is seconds.

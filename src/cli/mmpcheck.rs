@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 
-use super::common::{duration, run};
+use super::common::{duration, message, run};
 use crate::daemon::{Alarm, Stop, allow_devices, drive, now};
 use crate::device::{DeviceError, MmpDevice, Reader, resolve, shown};
 use crate::layout::{MmpArea, MmpBlock};
@@ -139,7 +139,7 @@ fn check(arguments: &Arguments) -> anyhow::Result<u8> {
             let builder = thread::Builder::new().stack_size(STACK);
             let thread = builder.spawn_scoped(scope, move || {
                 check_one(arguments, spec, progress, index, stop)
-                    .unwrap_or_else(|error| Found::Error(format!("{error:#}")))
+                    .unwrap_or_else(|error| Found::Error(message(&error)))
             });
             thread.context("cannot start a thread")
         };

@@ -36,7 +36,7 @@ pub struct IoFault(pub i32);
 
 impl std::fmt::Display for IoFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::io::Error::from_raw_os_error(self.0).fmt(f)
+        f.write_str(nix::errno::Errno::from_raw(self.0).desc())
     }
 }
 
