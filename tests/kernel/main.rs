@@ -1,0 +1,56 @@
+//! Against the running kernel: loop devices, real mounts, its own kmmpd, and real time.
+//!
+//! Two loop devices over one file with direct I/O are two paths to one disk. Guard intervals are
+//! real, so every case waits; they run side by side, each on an image of its own.
+
+#[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "each test program uses a part of the shared helpers")]
+mod common;
+
+mod holding;
+mod losing;
+mod racing;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::image::Image;
+use common::loops::Loop;
+use common::program::Running;
+use common::suite::{Need, Suite};
+
+/// The guard interval at the default update interval, as the issue of every claim here.
+const GUARD: Duration = Duration::from_secs(11);
+/// How late a step may be on a machine that also compiles.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// A disk with two paths to it.
+struct Shared {
+    image: Image,
+    a: Loop,
+    b: Loop,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let image = Image::new();
+        let (a, b) = (Loop::new(image.path()), Loop::new(image.path()));
+        Shared { image, a, b }
+    }
+}
+
+/// `mmpd hold`, once it holds the device; tells how long that took.
+fn held(device: &Path) -> (Running, Duration) {
+    let mut holder = Running::start("mmpd", &["hold".as_ref(), device.as_os_str()]);
+    let took = holder.wait_for(": held\n", 3 * GUARD);
+    (holder, took)
+}
+
+fn main() -> std::process::ExitCode {
+    let needs = [Need::Root, Need::E2fsprogs, Need::LoopDevices, Need::KernelExt4];
+    let mut suite = Suite::new(&needs);
+    holding::cases(&mut suite);
+    racing::cases(&mut suite);
+    losing::cases(&mut suite);
+    suite.run(32)
+}
