@@ -2,6 +2,12 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// Milliseconds that a supervisor waits for whoever reads its messages.
+const PATIENCE: u8 = 100;
 
 /// Writes a result to standard output. A reader that has seen enough (`| head`) is no error.
 pub fn emit(text: &str) -> io::Result<()> {
@@ -16,4 +22,12 @@ pub fn emit(text: &str) -> io::Result<()> {
 /// changes nothing.
 pub fn complain(program: &str, message: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{program}: {message}");
+}
+
+/// Whether standard error takes a line at once. A pipe that nobody empties, or a stopped terminal,
+/// would keep a supervisor from its work.
+pub(super) fn is_listened_to() -> bool {
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::from(PATIENCE)) != Ok(0)
 }

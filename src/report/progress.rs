@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::output::complain;
+use super::output::{complain, is_listened_to};
 use super::words::{Holder, seconds_text, state_word};
 use crate::device::shown;
 use crate::protocol::{Instant, Phase};
@@ -70,8 +70,12 @@ impl Progress {
         Progress { bars: shown.then(MultiProgress::new) }
     }
 
-    /// Writes one line to standard error, under the program's name, above the progress.
+    /// Writes one line to standard error, under the program's name, above the progress. It is
+    /// dropped if it would have to wait: a device to hold cannot.
     pub fn complain(&self, program: &str, message: impl std::fmt::Display) {
+        if !is_listened_to() {
+            return;
+        }
         match &self.bars {
             Some(bars) => bars.suspend(|| complain(program, message)),
             None => complain(program, message),
