@@ -72,11 +72,17 @@ impl std::fmt::Debug for Mmp {
 
 /// One content of the block, and when it appeared: after `absent`, the start of the last read that
 /// did not find it, and before `present`, the end of the first that did.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Sample {
     pub(crate) block: Mmp,
     pub(crate) absent: Instant,
     pub(crate) present: Instant,
+}
+
+impl std::fmt::Debug for Sample {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.block.fmt(f)
+    }
 }
 
 /// Watches the MMP block of a disk and notes each content.

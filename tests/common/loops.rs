@@ -62,7 +62,7 @@ impl Drop for Loop {
     }
 }
 
-/// An ext4 file system mounted by the kernel.
+/// A file system mounted by the kernel.
 pub(crate) struct Mount {
     dir: TempDir,
 }
@@ -70,9 +70,14 @@ pub(crate) struct Mount {
 impl Mount {
     /// Mounts by the system call itself: mount(8) would look at the device first.
     pub(crate) fn new(device: &Path) -> Result<Self, Errno> {
+        Self::of("ext4", device)
+    }
+
+    /// The same for another file system.
+    pub(crate) fn of(fstype: &str, device: &Path) -> Result<Self, Errno> {
         let dir = TempDir::new().expect("folder");
         let flags = MsFlags::MS_NOATIME;
-        mount(Some(device), dir.path(), Some("ext4"), flags, None::<&str>)?;
+        mount(Some(device), dir.path(), Some(fstype), flags, None::<&str>)?;
         Ok(Mount { dir })
     }
 

@@ -1,20 +1,23 @@
 //! Killed, stopped, hung, gone: what becomes of a holder, its command and its disk.
 
-use std::fs::OpenOptions;
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
 use super::common::disk::Observer;
 use super::common::image::Image;
 use super::common::loops::{Loop, Mount};
-use super::common::program::{Running, run, tool};
+use super::common::program::{Running, command, run, tool};
 use super::common::suite::Suite;
-use super::{GUARD, SLACK, Shared, held};
+use super::{GUARD, SLACK, Shared, held, vanish};
 
 pub(super) fn cases(suite: &mut Suite) {
     suite.case("killed_leaves_a_stale_block_for_the_next", killed);
@@ -24,6 +27,7 @@ pub(super) fn cases(suite: &mut Suite) {
     });
     suite.case("hung_disk_ends_the_command_within_the_lease", hung);
     suite.case("vanished_disk_is_lost", vanished);
+    suite.case("unread_messages_do_not_spare_the_command", unread);
     suite.case("signalled_while_claiming_puts_the_block_back", interrupted);
     suite.case("wait_takes_over_when_the_holder_releases", waits);
 }
@@ -134,9 +138,7 @@ fn vanished() {
     let image = Image::new();
     let device = Loop::new(image.path());
     let (mut holder, _) = held(device.path());
-    let file = OpenOptions::new().write(true).open(image.path()).expect("open");
-    file.set_len(0).expect("truncate");
-    device.resize();
+    vanish(&image, &device);
     holder.wait_for("cannot read the MMP block", SLACK);
     holder.wait_for(": lost: ", GUARD + SLACK);
     let ended = holder.end(SLACK);
@@ -146,16 +148,43 @@ fn vanished() {
     assert_eq!(image.content(), b"", "written to what is gone");
 }
 
+/// Standard error is a pipe that is full and that nobody reads.
+fn unread() {
+    let image = Image::new();
+    let device = Loop::new(image.path());
+    let (pipe, told) = (image.dir().join("pipe"), image.dir().join("pid"));
+    mkfifo(&pipe, Mode::S_IRWXU).expect("pipe");
+    let mut end = OpenOptions::new().read(true).write(true).open(&pipe).expect("pipe");
+    end.write_all(&[b'x'; 65536]).expect("fill");
+    let mmprun = command("mmprun", &[device.name(), "--grace", "1s", "--", "sh", "-c"]);
+    let mut arguments: Vec<&OsStr> = vec!["-c".as_ref(), "exec \"$@\" 2>\"$0\"".as_ref()];
+    arguments.extend([pipe.as_os_str(), mmprun.get_program()]);
+    arguments.extend(mmprun.get_args());
+    arguments.extend(["echo pid=$$ >$0; exec sleep 300".as_ref(), told.as_os_str()]);
+    let holder = Running::start("sh", &arguments);
+    thread::sleep(GUARD + SLACK);
+    let command = command_of(&fs::read_to_string(told).expect("started"));
+    vanish(&image, &device);
+    assert_eq!(holder.end(GUARD + 2 * SLACK).code, 123);
+    assert_eq!(kill(command, None), Err(Errno::ESRCH), "the command lives");
+}
+
 fn interrupted() {
     let Shared { image, a, b } = Shared::new();
     let before = image.content();
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut claimer = Running::start("mmpd", &["hold", a.name()]);
+    let hold: &[&str] = &["hold", a.name()];
+    for (name, arguments, signal, code) in [
+        ("mmpd", hold, Signal::SIGTERM, 0),
+        ("mmpd", hold, Signal::SIGINT, 0),
+        ("mmprun", &[a.name(), "--", "true"], Signal::SIGTERM, 128 + 15),
+        ("mmprun", &[a.name(), "--", "true"], Signal::SIGHUP, 128 + 1),
+    ] {
+        let mut claimer = Running::start(name, arguments);
         claimer.wait_for("claim written", SLACK);
         thread::sleep(Duration::from_secs(1));
         claimer.signal(signal);
         let ended = claimer.end(SLACK);
-        assert_eq!(ended.code, 0, "{}", ended.err);
+        assert_eq!(ended.code, code, "{}", ended.err);
         assert!(image.content() == before, "not as it was");
         let told = run("mmpcheck", &[b.name()]);
         assert_eq!(told.code, 0, "{}", told.said());

@@ -10,7 +10,9 @@ mod common;
 mod holding;
 mod losing;
 mod racing;
+mod several;
 
+use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use common::loops::Loop;
 use common::program::Running;
 use common::suite::{Need, Suite};
 
-/// The guard interval at the default update interval, as the issue of every claim here.
+/// The guard interval at the default update interval.
 const GUARD: Duration = Duration::from_secs(11);
 /// How late a step may be on a machine that also compiles.
 const SLACK: Duration = Duration::from_secs(2);
@@ -46,11 +48,19 @@ fn held(device: &Path) -> (Running, Duration) {
     (holder, took)
 }
 
+/// The disk below a device goes away: every read and write of it fails from here on.
+fn vanish(image: &Image, device: &Loop) {
+    let file = OpenOptions::new().write(true).open(image.path()).expect("open");
+    file.set_len(0).expect("truncate");
+    device.resize();
+}
+
 fn main() -> std::process::ExitCode {
     let needs = [Need::Root, Need::E2fsprogs, Need::LoopDevices, Need::KernelExt4];
     let mut suite = Suite::new(&needs);
     holding::cases(&mut suite);
     racing::cases(&mut suite);
     losing::cases(&mut suite);
+    several::cases(&mut suite);
     suite.run(32)
 }
