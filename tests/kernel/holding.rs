@@ -22,6 +22,7 @@ pub(super) fn cases(suite: &mut Suite) {
     suite.case("mounted_is_refused_to_all_programs", mounted_is_refused);
     suite.case("held_for_a_minute_beats_once_a_second", beats_once_a_second);
     suite.case("used_on_this_machine_is_refused_at_once", used_here_is_refused);
+    suite.case("held_image_is_refused_to_the_kernel", held_image_is_refused);
     for (sector, block, fits) in
         [("512", "1024", true), ("4096", "4096", true), ("4096", "1024", false)]
     {
@@ -194,6 +195,14 @@ fn used_here_is_refused() {
     }
     let (_holder, _) = held(device.path());
     refused("mmpd", &["hold", device.name()], 1, "in use on this machine");
+    assert_eq!(Mount::new(device.path()).map(drop), Err(Errno::EBUSY));
+}
+
+/// A loop device bound to an image that is held already gets the kernel no further.
+fn held_image_is_refused() {
+    let image = Image::new();
+    let (_holder, _) = held(image.path());
+    let device = Loop::new(image.path());
     assert_eq!(Mount::new(device.path()).map(drop), Err(Errno::EBUSY));
 }
 

@@ -15,6 +15,7 @@ pub(super) fn cases(suite: &mut Suite) {
     suite.case("usage/wrong", wrong);
     suite.case("usage/every_exit_code_is_documented", documented);
     suite.case("usage/two_at_once_on_one_image", two_at_once);
+    suite.case("usage/waits_its_turn", waits_its_turn);
     for (name, code, words) in COMMANDS {
         suite.case(format!("mmprun/{name}"), move || passes_on(code, words));
     }
@@ -106,6 +107,25 @@ fn two_at_once() {
     }
     first.signal(Signal::SIGTERM);
     assert_eq!(first.end(Duration::from_secs(2)).code, 0);
+}
+
+/// One who waits gets it when the first lets go, and can be told to wait no longer.
+fn waits_its_turn() {
+    let soon = Duration::from_secs(2);
+    let image = Image::new();
+    let mut first = Running::start("mmpd", &["hold", image.name()]);
+    first.wait_for("claim written", soon);
+    let wait = ["hold", "--wait", "1min", image.name()];
+    let (mut second, mut third) = (Running::start("mmpd", &wait), Running::start("mmpd", &wait));
+    second.wait_for("in use on this machine", soon);
+    third.wait_for("in use on this machine", soon);
+    third.signal(Signal::SIGTERM);
+    assert_eq!(third.end(soon).code, 0);
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.end(soon).code, 0);
+    second.wait_for("claim written", soon);
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.end(soon).code, 0);
 }
 
 /// Commands under `mmprun`, and the exit codes they give it.

@@ -79,6 +79,7 @@ fn holds_on_or_is_out_in_time() {
     let b = |sequence| active("b", sequence);
     let reads = |from, to, mishap| vec![Fault::reads(from, to, mishap)];
     let writes = |from, to, mishap| vec![Fault::writes(from, to, mishap)];
+    let hangs = |millis| Mishap::Hangs(ms(millis));
     let rows = [
         Row { name: "released", stop: Some(5500), end: Some(("released", 5500)), ..ROW },
         Row { name: "one late write", foreign: vec![(5500, b(7))], ..ROW },
@@ -131,6 +132,28 @@ fn holds_on_or_is_out_in_time() {
             name: "a write hangs beyond the lease",
             faults: vec![Fault::writes(5000, 6000, Mishap::Hangs(ms(11_500)))],
             end: Some(("expired", 16_500)),
+            ..ROW
+        },
+        Row {
+            name: "the lease runs from before a slow write",
+            faults: [writes(5000, 6000, hangs(3000)), reads(8500, 99_000, Mishap::Fails)].concat(),
+            end: Some(("expired", 16_000)),
+            ..ROW
+        },
+        Row {
+            name: "a longer interval written too late extends nothing",
+            faults: [writes(5000, 6000, hangs(7000)), writes(13_000, 14_000, hangs(5000))].concat(),
+            end: Some(("expired", 18_000)),
+            ..ROW
+        },
+        Row {
+            name: "a shorter interval that may have landed counts",
+            faults: [
+                writes(5000, 6000, hangs(7000)),
+                writes(14_000, 99_000, Mishap::FailsButLands),
+            ]
+            .concat(),
+            end: Some(("expired", 43_000)),
             ..ROW
         },
         Row { name: "paused for a while", paused: Some((5100, 15_000)), ..ROW },
