@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::path::Path;
 use std::time::Duration;
 
-use chrono::{DateTime, Local};
+use chrono::{DateTime, Datelike, Local};
 
 use crate::device::shown;
 use crate::layout::{BlockNumber, Invalid, MmpBlock, Sequence};
@@ -14,7 +14,11 @@ use crate::protocol::{Loss, Notice, Refusal, Verdict};
 pub fn date(seconds: u64) -> String {
     let utc = i64::try_from(seconds).ok().and_then(|s| DateTime::from_timestamp(s, 0));
     match utc {
-        Some(utc) => utc.with_timezone(&Local).format("%a %b %e %H:%M:%S %Y").to_string(),
+        Some(utc) => {
+            let local = utc.with_timezone(&Local);
+            // %Y would put a sign before a year of five digits.
+            format!("{} {}", local.format("%a %b %e %H:%M:%S"), local.year())
+        }
         None => format!("second {seconds} of the epoch"),
     }
 }
