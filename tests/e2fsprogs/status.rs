@@ -73,6 +73,8 @@ fn same_code(word: &str, image: &Image) {
     let (theirs, ours) = both(image.name());
     assert_eq!(ours.code, theirs.code, "{}{}", theirs.said(), ours.said());
     assert_word(&ours, word);
+    let info = |program: &str| run(program, &["-i", image.name()]).code;
+    assert_eq!(info("mmpcheck"), info("e2mmpstatus"));
     if word == "clean" {
         let ours = run("mmpcheck", &[image.name()]).out;
         assert_eq!(ours.replace("mmpcheck", "e2mmpstatus"), theirs.out);
@@ -115,7 +117,8 @@ fn info() {
     let image = Image::new();
     let names = Names::new(b"oss1.example.com", b"mapper/ost-0001");
     let sequences = [0, 1, 0x1234, 0x0123_4567, 0xE24D_4D4F, 0xFF4D_4D50, 0xE24D_4D50, !0];
-    let times = [0, 1, 951_782_400, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 0x2_0000_0000];
+    let times =
+        [0, 1, 951_782_400, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 0x2_0000_0000, 0x700_0000_0000];
     for (index, raw) in sequences.into_iter().enumerate() {
         let time = times[index % times.len()];
         let block = image.block().with_sequence(Sequence::from_raw(raw)).with_time(time);

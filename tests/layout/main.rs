@@ -7,6 +7,9 @@ use mmp::layout::{
     Invalid, MMP_SIZE, MmpArea, MmpBlock, MmpChecksum, SUPERBLOCK_SIZE, Sequence, Superblock,
     SuperblockError,
 };
+use mmp::protocol::Verdict;
+use mmp::report::{BlockFields, describe_verdict, header, mmp_lines};
+use proptest::prelude::*;
 
 /// File systems without checksums, with them, and with a checksum seed that is not the UUID's.
 const FILE_SYSTEMS: [&str; 3] = ["plain", "csum", "seed"];
@@ -130,4 +133,27 @@ fn one_mutation_one_verdict() {
     assert_eq!(verify(0, 0x51), Err(Invalid::Magic { found: 0x004D_4D51 }));
     let sum = verify(4, 0x77);
     assert!(matches!(sum, Err(Invalid::Checksum { stored, computed }) if stored != computed));
+}
+
+proptest! {
+    /// Whatever stands on the disk, what is printed of it cannot drive a terminal.
+    #[test]
+    fn any_bytes_are_shown(
+        mut raw in proptest::collection::vec(any::<u8>(), SUPERBLOCK_SIZE),
+        block in proptest::collection::vec(any::<u8>(), MMP_SIZE),
+    ) {
+        raw[0x38..0x3A].copy_from_slice(&[0x53, 0xEF]);
+        raw[0x18] %= 7;
+        raw[0x19..0x1C].fill(0);
+        raw[0x65] &= !4;
+        let superblock = Superblock::parse(raw.try_into().expect("size")).expect("parses");
+        let block = MmpBlock::from_bytes(block.try_into().expect("size"));
+        let verdict = Verdict::Fsck { block: block.clone() };
+        let mut shown = header(&superblock) + &mmp_lines(&block);
+        shown += &describe_verdict("disk".as_ref(), superblock.mmp_block(), &verdict);
+        if let Ok(area) = superblock.mmp() {
+            shown += &serde_json::to_string(&BlockFields::new(&block, &area)).expect("JSON");
+        }
+        prop_assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", shown);
+    }
 }
