@@ -4,9 +4,12 @@ use std::fs::OpenOptions;
 use std::io::pipe;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+
+use mmp::layout::Sequence;
 
 use super::common::image::Image;
-use super::common::program::{command, ended};
+use super::common::program::{command, ended, run};
 use super::common::suite::Suite;
 use super::table::PROGRAMS;
 
@@ -15,6 +18,7 @@ pub(super) fn cases(suite: &mut Suite) {
     suite.case("output/disk_full", disk_full);
     suite.case("output/closed", closed);
     suite.case("output/standard_error_full", standard_error_full);
+    suite.case("output/progress_on_a_terminal_only", progress);
 }
 
 /// What each program prints: its result on a clean device where it has one, help and version.
@@ -80,4 +84,31 @@ fn standard_error_full() {
         let status = command.stderr(full()).stdout(Stdio::null()).status().expect("runs");
         assert_eq!(status.code(), Some(program.trouble), "{command:?}");
     }
+}
+
+/// A stale device is watched for the guard interval: a terminal sees the time left and who was
+/// last seen, a pipe only the result, and with `-v` a line a step.
+fn progress() {
+    let image = Image::new();
+    image.put(&image.block().with_sequence(Sequence::Active(7)));
+    let node = image.block().nodename().to_string();
+    let plain = command("mmpcheck", &[image.name()]);
+    let program = plain.get_program().to_str().expect("UTF-8");
+    let on_terminal = format!("{program} {}", image.name());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let told = run("script", &["-qec", &on_terminal, "/dev/null"]);
+            assert_eq!(told.code, 0, "{}", told.said());
+            assert!(told.out.contains("s left") && told.out.contains(&node), "{}", told.out);
+        });
+        scope.spawn(|| {
+            let told = run("mmpcheck", &[image.name()]);
+            assert_eq!((told.out.lines().count(), told.err.as_str()), (1, ""), "{}", told.out);
+        });
+        scope.spawn(|| {
+            let told = run("mmpcheck", &["-v", image.name()]);
+            assert_eq!((told.code, told.out.lines().count()), (0, 1), "{}", told.said());
+            assert!(told.err.contains("watching for 11 s"), "{}", told.err);
+        });
+    });
 }

@@ -129,12 +129,17 @@ fn waits_its_turn() {
 }
 
 /// Commands under `mmprun`, and the exit codes they give it.
-const COMMANDS: [(&str, i32, &[&str]); 6] = [
+const COMMANDS: [(&str, i32, &[&str]); 7] = [
     ("passes_success_on", 0, &["true"]),
     ("passes_the_code_on", 7, &["sh", "-c", "exit 7"]),
     ("tells_the_signal", 128 + 9, &["sh", "-c", "kill -9 $$"]),
     ("command_not_found", 127, &["/nonexistent/command"]),
     ("command_not_executable", 126, &["/etc/passwd"]),
+    (
+        "command_inherits_no_descriptors",
+        0,
+        &["sh", "-c", "! ls -l /proc/self/fd | grep -E 'disk.img|anon_inode'"],
+    ),
     ("command_gets_sigpipe_and_sigterm", 128 + 15, &["sh", "-c", "yes | head -n1; kill $$"]),
 ];
 
