@@ -125,6 +125,8 @@ fn beats_once_a_second() {
     let before = image.content();
 
     let (holder, _) = held(a.path());
+    // What else the machine has to do is not the question here.
+    tool("chrt", &["--all-tasks", "--fifo", "--pid", "10", &holder.pid().to_string()]);
     let observer = Observer::start(b.path());
     assert_direct(holder.pid(), a.path());
     thread::sleep(Duration::from_secs(60));
@@ -157,9 +159,9 @@ fn assert_steady(samples: &[Sample], said: &str) {
         let since = |at: Instant| at.duration_since(origin).as_secs_f64() - f64::from(beat);
         spans.push((since(sample.absent) - 0.1, since(sample.present) + 0.1));
     }
-    let earliest = spans.iter().map(|span| span.0).fold(f64::MIN, f64::max);
-    let latest = spans.iter().map(|span| span.1).fold(f64::MAX, f64::min);
-    assert!(earliest <= latest, "no schedule fits: {spans:?}");
+    let (_, latest) = spans.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)).expect("beats");
+    let late: Vec<_> = spans.iter().enumerate().filter(|(_, span)| span.0 > latest).collect();
+    assert!(late.is_empty(), "beats that no schedule up to {latest} s fits: {late:?}");
 }
 
 /// All descriptors that `process` has on `device` are O_DIRECT, and there is one.

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
+use mmp::layout::Sequence;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -27,6 +28,7 @@ pub(super) fn cases(suite: &mut Suite) {
     });
     suite.case("hung_disk_ends_the_command_within_the_lease", hung);
     suite.case("vanished_disk_is_lost", vanished);
+    suite.case("detached_loop_device_is_held_to_the_end", detached);
     suite.case("unread_messages_do_not_spare_the_command", unread);
     suite.case("signalled_while_claiming_puts_the_block_back", interrupted);
     suite.case("wait_takes_over_when_the_holder_releases", waits);
@@ -146,6 +148,21 @@ fn vanished() {
     assert!(ended.err.lines().all(|line| line.starts_with("mmpd: ")), "{}", ended.err);
     assert!(ended.err.contains(device.name()), "{}", ended.err);
     assert_eq!(image.content(), b"", "written to what is gone");
+}
+
+/// The kernel keeps a loop device that is in use until its last user is gone.
+fn detached() {
+    let image = Image::new();
+    let device = Loop::new(image.path());
+    let (holder, _) = held(device.path());
+    drop(device);
+    let before = image.block().sequence().raw();
+    thread::sleep(Duration::from_secs(3));
+    assert!((before + 2..=before + 4).contains(&image.block().sequence().raw()));
+    holder.signal(Signal::SIGTERM);
+    let ended = holder.end(SLACK);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(image.block().sequence(), Sequence::Clean);
 }
 
 /// Standard error is a pipe that is full and that nobody reads.
