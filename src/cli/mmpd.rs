@@ -36,7 +36,7 @@ enum Job {
 }
 
 /// Claims devices and holds them: rewrites each MMP block every second, as the kernel's kmmpd does
-/// for a mounted file system, so that nobody else mounts them. On SIGTERM or SIGINT releases them
+/// for a mounted file system, so that nobody else mounts them. On SIGTERM, SIGINT or SIGHUP releases them
 /// clean.
 ///
 /// Exit status: 0 released; 1 refused because of a device's state, or lost; 2 wrong usage, or it
@@ -100,7 +100,7 @@ fn hold(arguments: &Hold) -> anyhow::Result<u8> {
     }
     let options = HolderOptions { interval: arguments.interval, wait: arguments.wait };
     let progress = Progress::new(true);
-    let signals = [Signal::SIGTERM, Signal::SIGINT];
+    let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let supervisor =
         Supervisor::start(&paths, options, &signals, &progress).context("cannot start")?;
     let devices =
