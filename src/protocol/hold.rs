@@ -233,13 +233,16 @@ impl Hold {
     }
 
     fn defend(&mut self, found: MmpBlock, now: Now) -> HoldAction {
-        let remembered = self.foreign.take().filter(|(_, until)| now.instant < *until);
-        let advanced = remembered.is_some_and(|(before, _)| before != found);
-        if advanced && found.sequence() != Sequence::Clean {
-            return Action::Done(HoldOutcome::Lost(Loss::SecondWriter { found }));
+        // Clean is the mark of one who leaves, or of a block cleared by force: nobody advances from
+        // it or to it.
+        if found.sequence() != Sequence::Clean {
+            let remembered = self.foreign.take().filter(|(_, until)| now.instant < *until);
+            if remembered.is_some_and(|(before, _)| before != found) {
+                return Action::Done(HoldOutcome::Lost(Loss::SecondWriter { found }));
+            }
+            let c = self.interval(&found).max(self.interval(&self.ours));
+            self.foreign = Some((found.clone(), now.instant + guard_interval(c)));
         }
-        let c = self.interval(&found).max(self.interval(&self.ours));
-        self.foreign = Some((found.clone(), now.instant + guard_interval(c)));
         self.notice = Some(Notice::Defended { found });
         self.tick(now)
     }

@@ -1,0 +1,10 @@
+//! The proof of the protocol: the production state machines, tried in every order of events.
+
+mod controls;
+mod explore;
+mod hash;
+mod node;
+mod peers;
+mod promises;
+mod safety;
+mod world;
