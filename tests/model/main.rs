@@ -5,6 +5,8 @@ mod explore;
 mod hash;
 mod node;
 mod peers;
+mod plan;
 mod promises;
 mod safety;
+mod simulation;
 mod world;

@@ -237,11 +237,8 @@ impl Node {
         let Some(sight) = &self.sight else {
             return Err("claim without a look".into());
         };
-        if self.claimed.as_ref() == Some(&sight.block) {
-            if self.original.as_ref() != Some(&block) {
-                return Err("put back something else than what was there".into());
-            }
-        } else {
+        let over_own = self.claimed.as_ref() == Some(&sight.block);
+        if !(over_own && self.original.as_ref() == Some(&block)) {
             let c = effective_interval(UPDATE_INTERVAL, sight.block.check_interval());
             let stood = looked.since(sight.since);
             if sight.block.sequence() != Sequence::Clean && stood < guard_interval(c) {
@@ -249,7 +246,7 @@ impl Node {
             }
             self.original = Some(sight.block.clone());
             self.claimed = Some(block.clone());
-            self.sight = Some(Sight { block: block.clone(), since: Instant(0) });
+            self.sight = Some(Sight { block: block.clone(), since: Instant(u64::MAX) });
         }
         Ok(Todo::Write(block))
     }
