@@ -16,7 +16,7 @@ fn breaks(name: &str, rules: &Rules) -> Broken {
     broken
 }
 
-fn double_use(name: &str, rules: &Rules) {
+pub(crate) fn double_use(name: &str, rules: &Rules) {
     let broken = breaks(name, rules);
     assert!(broken.what.ends_with("use the file system at once"), "{}", broken.what);
 }

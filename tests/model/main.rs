@@ -2,6 +2,7 @@
 
 mod controls;
 mod explore;
+mod handover;
 mod hash;
 mod node;
 mod peers;
@@ -9,4 +10,5 @@ mod plan;
 mod promises;
 mod safety;
 mod simulation;
+mod traces;
 mod world;

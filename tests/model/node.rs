@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use mmp::layout::{MMP_MAGIC, MMP_SIZE, MmpBlock, Names, Sequence};
 use mmp::protocol::{
-    Action, Check, Claim, ClaimOutcome, ClaimRequest, Event, Hold, HoldOutcome, HoldRequest,
-    Instant, Machine, Now, Phase, Refusal, SETTLE, Verdict, Write, effective_interval,
-    guard_interval,
+    Action, Check, Claim, ClaimOutcome, ClaimRequest, DEFAULT_CHECK_INTERVAL, Event, Hold,
+    HoldOutcome, HoldRequest, Instant, Machine, Now, Phase, Refusal, SETTLE, Verdict, Write,
+    effective_interval, guard_interval,
 };
 
 use super::peers::{Ended, Peer, Program, UPDATE_INTERVAL};
@@ -23,6 +23,9 @@ pub(crate) enum Kind {
     },
     /// Checks once.
     Checker,
+    /// Prepares a mount by a mainline kernel: claims and leaves the block clean, or leaves a clean
+    /// block with a sequence of its own and lets the kernel wait.
+    Helper { strict: bool },
     /// Runs somebody else's program.
     Peer(Program),
 }
@@ -61,6 +64,8 @@ enum Role {
     Check(Check),
     Claim(Claim),
     Hold(Hold),
+    /// Leaves the block to the kernel.
+    Leaving(u32),
     Peer(Peer),
 }
 
@@ -115,7 +120,7 @@ impl Node {
         match &self.role {
             Role::Hold(hold) => now < hold.lease(),
             Role::Peer(peer) => peer.uses(),
-            Role::Out(_) | Role::Check(_) | Role::Claim(_) => false,
+            Role::Out(_) | Role::Check(_) | Role::Claim(_) | Role::Leaving(_) => false,
         }
     }
 
@@ -131,9 +136,28 @@ impl Node {
         }
     }
 
-    /// Whether somebody waits for kmmpd's next write.
+    /// Whether kmmpd writes, blindly, again and again.
     pub(crate) fn rewrites(&self) -> bool {
         matches!(&self.role, Role::Peer(peer) if peer.rewrites())
+    }
+
+    /// Whether a kernel looks a last time before it mounts.
+    pub(crate) fn looks_last(&self) -> bool {
+        matches!(&self.role, Role::Peer(peer) if peer.looks_last())
+    }
+
+    pub(crate) fn is_helper_claiming(&self) -> bool {
+        matches!((&self.kind, &self.role), (Kind::Helper { strict: false }, Role::Claim(_)))
+    }
+
+    /// Whether a helper has left the block to the kernel, which has not mounted yet.
+    pub(crate) fn hands_over(&self) -> bool {
+        let mounting = match &self.role {
+            Role::Leaving(_) => true,
+            Role::Peer(peer) => !peer.uses(),
+            _ => false,
+        };
+        mounting && matches!(self.kind, Kind::Helper { strict: false })
     }
 
     pub(crate) fn crash(&mut self) {
@@ -154,6 +178,14 @@ impl Node {
                     patience: Instant(if patient { u64::MAX } else { 0 }),
                 }))
             }
+            Kind::Helper { strict: false } => Role::Claim(Claim::new(ClaimRequest {
+                update_interval: UPDATE_INTERVAL,
+                check_interval: DEFAULT_CHECK_INTERVAL,
+                names: self.names,
+                draw,
+                patience: Instant(0),
+            })),
+            Kind::Helper { strict: true } => Role::Leaving(draw),
             Kind::Checker => Role::Check(Check::new(UPDATE_INTERVAL, false, Instant(0))),
             Kind::Peer(program) => Role::Peer(Peer::new(program, draw)),
         };
@@ -181,7 +213,10 @@ impl Node {
                         _ => claimed.verified.min(now.instant),
                     };
                     let Kind::Ours { interval, .. } = self.kind else {
-                        return Err("only we claim".into());
+                        let draw = claimed.block.sequence().raw();
+                        self.role = Role::Leaving(draw);
+                        let clean = claimed.block.with_sequence(Sequence::Clean);
+                        return Ok(Todo::Write(clean));
                     };
                     (self.sight, self.claimed, self.original) = (None, None, None);
                     let request = HoldRequest { update_interval: UPDATE_INTERVAL, interval };
@@ -200,6 +235,10 @@ impl Node {
                     Action::Done(outcome) => Ok(self.out(End::Held(outcome))),
                 }
             }
+            Role::Leaving(draw) => {
+                let draw = *draw;
+                Ok(self.leave(draw, event))
+            }
             Role::Peer(peer) => Ok(match peer.on(event, now) {
                 Action::Read => Todo::Read,
                 Action::Wait(until) => Todo::Wait(until),
@@ -217,6 +256,21 @@ impl Node {
         (self.sight, self.claimed, self.original) = (None, None, None);
         self.role = Role::Out(Some(end));
         Todo::Nothing
+    }
+
+    /// The last steps of a helper before the kernel mounts; a write that fails ends it.
+    fn leave(&mut self, draw: u32, event: Event) -> Todo {
+        match event {
+            Event::Begin => Todo::Read,
+            Event::Read { result: Ok(found), .. } if found.sequence() == Sequence::Clean => {
+                Todo::Write(found.with_sequence(Sequence::active(draw)))
+            }
+            Event::Read { result: Ok(_), .. } | Event::Wrote { result: Ok(()), .. } => {
+                self.role = Role::Peer(Peer::new(Program::Mainline, draw + 500));
+                Todo::Read
+            }
+            _ => self.out(End::Peer(Ended::Gone)),
+        }
     }
 
     /// Keeps what a claim's writes are judged by; tells when the look was handed to the device.

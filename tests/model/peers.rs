@@ -78,9 +78,14 @@ impl Peer {
         }
     }
 
-    /// What its block must not be older than for as long as it lives: kmmpd and e2fsck rewrite.
+    /// Whether kmmpd writes, blindly, again and again.
     pub(crate) fn rewrites(&self) -> bool {
         self.uses() && self.program != Program::E2fsck
+    }
+
+    /// Whether it looks a last time before it uses the file system.
+    pub(crate) fn looks_last(&self) -> bool {
+        self.stage == Stage::LookingLast
     }
 
     fn write(&mut self, stage: Stage, sequence: Sequence) -> PeerAction {

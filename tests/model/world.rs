@@ -33,8 +33,12 @@ pub(crate) struct Rules {
     pub(crate) lands_within: Option<u64>,
     /// Nodes for which everything happens at once.
     pub(crate) prompt: &'static [usize],
-    /// How long kmmpd's block may stay unwritten, in steps of time.
+    /// How long after kmmpd's last write, or the look before its first, the next one lands at the
+    /// latest, in steps of time.
     pub(crate) kmmpd_within: u64,
+    /// How long after the look that verified a helper's claim the mount has returned at the latest,
+    /// in steps of time; a helper that is too late for that gives up.
+    pub(crate) mount_within: u64,
     /// From this step of time on everything happens at once and nothing fails.
     pub(crate) calm_from: u64,
     pub(crate) faults: Faults,
@@ -79,7 +83,10 @@ struct Member {
     slept: u64,
     /// When its last look or write reached the disk, in steps of time.
     looked: u64,
+    /// When kmmpd last wrote, or the look before its first write was served.
     wrote: u64,
+    /// When the look was served that verified a helper's claim.
+    verified: u64,
 }
 
 /// A write whose node has gone, or was told that it failed.
@@ -140,6 +147,7 @@ impl World {
                 slept: 0,
                 looked: 0,
                 wrote: 0,
+                verified: 0,
             }
         });
         World {
@@ -199,8 +207,13 @@ impl World {
             let prompt = calm || rules.prompt.contains(&i);
             let flight = member.flight.as_ref().is_some_and(|f| prompt || late(f.basis));
             let timer = prompt && self.timer_is_due(rules, i);
-            let kmmpd = member.node.rewrites() && member.wrote + rules.kmmpd_within <= self.now;
-            !member.paused && (flight || timer || kmmpd)
+            let beats = member.node.rewrites()
+                || member.node.looks_last()
+                    && member.flight.as_ref().is_some_and(|f| f.landed.is_some());
+            let kmmpd = beats && member.wrote + rules.kmmpd_within <= self.now;
+            let mount =
+                member.node.hands_over() && member.verified + rules.mount_within <= self.now;
+            !member.paused && (flight || timer || kmmpd || mount)
         };
         self.orphans.iter().any(|orphan| calm || late(orphan.basis))
             || self.members.iter().enumerate().any(due)
@@ -360,6 +373,12 @@ impl World {
         } else {
             flight.basis = now;
             member.looked = now;
+            if member.node.is_helper_claiming() {
+                member.verified = self.now;
+            }
+            if member.node.looks_last() {
+                member.wrote = self.now;
+            }
         }
         flight.landed = Some(self.disk.clone());
     }
@@ -402,6 +421,9 @@ impl World {
         let submitted = self.clock(rules, node).instant;
         let now = if rules.lands_within.is_some() { self.now } else { 0 };
         let member = &mut self.members[node];
+        if member.node.hands_over() && member.verified + rules.mount_within < self.now {
+            return member.node.crash();
+        }
         let flight = |basis, block| Some(Flight { submitted, basis, block, landed: None });
         match todo {
             Todo::Read => member.flight = flight(now, None),
