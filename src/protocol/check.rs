@@ -124,7 +124,11 @@ impl Check {
             _ => {}
         }
         let c = effective_interval(self.update_interval, block.check_interval());
-        let watch = Watch::new(block, guard_interval(c) + SETTLE, now);
+        let settle = match block.sequence() {
+            Sequence::Clean => Duration::ZERO,
+            _ => SETTLE,
+        };
+        let watch = Watch::new(block, guard_interval(c) + settle, now);
         let next = watch.next_look(now);
         self.watch = Some(watch);
         Action::Wait(next)
