@@ -1,6 +1,6 @@
 # Everything a fresh machine needs for these is installed by tests/setup.sh.
 
-.PHONY: all demo test lint clean
+.PHONY: all demo test soak lint clean
 
 all:
 	cargo build --release --locked
@@ -22,6 +22,10 @@ lint:
 test: lint
 	cargo test --locked
 	$(MAKE) demo
+
+# The proof at length: hours.
+soak: | setup
+	MMP_MODEL_DEEPER=1 MMP_SCHEDULES=50000000 cargo test --locked --test model -- --nocapture
 
 clean:
 	cargo clean

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::look::{Retries, Seen, Watch};
+use super::timing::{SETTLE, effective_interval, guard_interval};
 use super::{Action, Event, Instant, IoFault, Machine, NeverWrites, Now, Phase, ReadError};
 use crate::layout::{Invalid, MmpBlock, Sequence};
 
@@ -122,7 +123,12 @@ impl Check {
             }
             _ => {}
         }
-        let watch = Watch::new(block, self.update_interval, 0, now);
+        let c = effective_interval(self.update_interval, block.check_interval());
+        let settle = match block.sequence() {
+            Sequence::Clean => Duration::ZERO,
+            _ => SETTLE,
+        };
+        let watch = Watch::new(block, guard_interval(c) + settle, now);
         let next = watch.next_look(now);
         self.watch = Some(watch);
         Action::Wait(next)

@@ -7,6 +7,7 @@
 
 use super::check::{Check, Verdict};
 use super::look::{ReadError, ReadResult, Retries, Seen, Watch};
+use super::timing::{effective_interval, guard_interval};
 use super::{Action, Event, Instant, IoFault, Machine, Now, Phase, Write};
 use crate::layout::{MmpBlock, Names, Sequence};
 
@@ -184,9 +185,9 @@ impl Claim {
         match (&self.state, result) {
             (State::Writing { original, block }, Ok(())) => {
                 let (original, block) = (original.clone(), block.clone());
-                let update_interval = self.request.update_interval;
-                let before = original.check_interval();
-                let watch = Watch::new(block, update_interval, before, now.instant);
+                let published = block.check_interval().max(original.check_interval());
+                let c = effective_interval(self.request.update_interval, published);
+                let watch = Watch::new(block, guard_interval(c), now.instant);
                 let next = watch.next_look(now.instant);
                 self.state = State::Verifying { original, watch };
                 Action::Wait(next)

@@ -110,6 +110,8 @@ pub struct Hold {
     next_tick: Instant,
     slowest: Duration,
     foreign: Option<(MmpBlock, Instant)>,
+    /// The check interval that the lease counts by, although more is published, and until when.
+    known: Option<(u16, Instant)>,
     fault: Option<ReadError>,
     notice: Option<Notice>,
 }
@@ -131,10 +133,11 @@ impl Hold {
             next_tick: claimed.verified,
             slowest: Duration::ZERO,
             foreign: None,
+            known: None,
             fault: None,
             notice: None,
         };
-        hold.lease = claimed.verified + hold.lease_interval();
+        hold.lease = claimed.verified + lease_interval(hold.interval(&hold.ours));
         hold
     }
 
@@ -157,8 +160,25 @@ impl Hold {
         effective_interval(self.request.update_interval, block.check_interval())
     }
 
-    fn lease_interval(&self) -> Duration {
-        lease_interval(self.interval(&self.ours))
+    /// Replaces what we know to have written. Whoever looked before a longer interval was published
+    /// may claim after that, and watches for the shorter one; how much later is what is assumed of
+    /// every write: within the guard interval.
+    fn publish(&mut self, block: MmpBlock, now: Instant) {
+        let before = self.interval(&self.ours);
+        if before < self.interval(&block) {
+            let known = self.known.filter(|(_, until)| now < *until);
+            let least = known.map_or(before, |(least, _)| least.min(before));
+            let latest = guard_interval(effective_interval(self.request.update_interval, 0));
+            self.known = Some((least, now + latest));
+        }
+        self.ours = block;
+    }
+
+    /// How long a write holds that was handed to the device at `submitted`.
+    fn lease_interval(&self, submitted: Instant) -> Duration {
+        let published = self.interval(&self.ours);
+        let known = self.known.filter(|(_, until)| submitted < *until);
+        lease_interval(known.map_or(published, |(least, _)| least.min(published)))
     }
 
     fn expired(&self, found: Option<MmpBlock>) -> HoldAction {
@@ -233,13 +253,16 @@ impl Hold {
     }
 
     fn defend(&mut self, found: MmpBlock, now: Now) -> HoldAction {
-        let remembered = self.foreign.take().filter(|(_, until)| now.instant < *until);
-        let advanced = remembered.is_some_and(|(before, _)| before != found);
-        if advanced && found.sequence() != Sequence::Clean {
-            return Action::Done(HoldOutcome::Lost(Loss::SecondWriter { found }));
+        // Clean is the mark of one who leaves, or of a block cleared by force: nobody advances from
+        // it or to it.
+        if found.sequence() != Sequence::Clean {
+            let remembered = self.foreign.take().filter(|(_, until)| now.instant < *until);
+            if remembered.is_some_and(|(before, _)| before != found) {
+                return Action::Done(HoldOutcome::Lost(Loss::SecondWriter { found }));
+            }
+            let c = self.interval(&found).max(self.interval(&self.ours));
+            self.foreign = Some((found.clone(), now.instant + guard_interval(c)));
         }
-        let c = self.interval(&found).max(self.interval(&self.ours));
-        self.foreign = Some((found.clone(), now.instant + guard_interval(c)));
         self.notice = Some(Notice::Defended { found });
         self.tick(now)
     }
@@ -269,11 +292,11 @@ impl Hold {
             Ok(()) if now.instant >= self.lease => return self.read(),
             Ok(()) => {
                 if let Some(block) = self.attempted.take() {
-                    self.ours = block;
+                    self.publish(block, now.instant);
                 }
                 self.fault = None;
                 self.last_write = submitted;
-                self.lease = submitted + self.lease_interval();
+                self.lease = submitted + self.lease_interval(submitted);
                 let took = now.instant.since(submitted);
                 self.slowest = took.max(self.slowest - self.slowest / 64);
             }

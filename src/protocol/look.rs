@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::timing::{POLL, READ_RETRIES, effective_interval, guard_interval};
+use super::timing::{POLL, READ_RETRIES};
 use super::{Instant, IoFault};
 use crate::layout::{Invalid, MmpBlock};
 
@@ -81,11 +81,9 @@ pub(super) enum Seen {
 }
 
 impl Watch {
-    /// Starts at `now`, the end of the read or write that made `block` known. `update_interval` is
-    /// the superblock's, `at_least` an interval known from elsewhere; both in seconds.
-    pub(super) fn new(block: MmpBlock, update_interval: u16, at_least: u16, now: Instant) -> Self {
-        let c = effective_interval(update_interval, block.check_interval().max(at_least));
-        Watch { block, started: now, until: now + guard_interval(c) }
+    /// Starts at `now`, the end of the read or write that made `block` known.
+    pub(super) fn new(block: MmpBlock, length: Duration, now: Instant) -> Self {
+        Watch { block, started: now, until: now + length }
     }
 
     /// Compares what a read submitted at `submitted` returned.

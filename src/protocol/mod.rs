@@ -24,7 +24,7 @@ pub use hold::{Hold, HoldOutcome, HoldRequest, Loss, Notice};
 pub use look::{ReadError, ReadResult};
 pub use time::{Instant, Now};
 pub use timing::{
-    DEFAULT_CHECK_INTERVAL, MAX_CHECK_INTERVAL, POLL, READ_RETRIES, effective_interval,
+    DEFAULT_CHECK_INTERVAL, MAX_CHECK_INTERVAL, POLL, READ_RETRIES, SETTLE, effective_interval,
     guard_interval, lease_interval,
 };
 

@@ -14,8 +14,8 @@ fn a_claim_waits_by_the_longest_interval() {
         ("clean", clean(), 5, 11_000),
         ("clean, as kmmpd leaves it", clean().with_check_interval(10), 5, 21_000),
         ("clean, update interval 30", clean(), 30, 61_000),
-        ("stale", active("b", 7), 5, 22_000),
-        ("stale, check interval 10", active("b", 7).with_check_interval(10), 5, 42_000),
+        ("stale", active("b", 7), 5, 24_000),
+        ("stale, check interval 10", active("b", 7).with_check_interval(10), 5, 44_000),
     ];
     for (name, disk, update_interval, millis) in rows {
         let node = Node::claim("a", update_interval, 0, 41);
@@ -81,8 +81,8 @@ fn a_claim_that_is_not_won_leaves_the_block_as_it_should_be() {
         },
         Row { stop: Some(3000), ..row("stopped", clean(), ("stopped", 3000), 2, "before") },
         Row {
-            stop: Some(13_000),
-            ..row("stopped on a stale one", b(7), ("stopped", 13_000), 2, "b")
+            stop: Some(15_000),
+            ..row("stopped on a stale one", b(7), ("stopped", 15_000), 2, "b")
         },
         Row {
             stop: Some(3000),

@@ -278,11 +278,12 @@ fn publishes_the_slowest_recent_write() {
 /// The published interval, and with it the lease, follows the heartbeat asked for.
 #[test]
 fn the_check_interval_is_twice_the_heartbeat() {
+    let claimed = |check| ours().with_check_interval(check);
     let rows = [(100, 5), (1000, 5), (2500, 5), (2501, 6), (10_000, 20), (150_000, 300)];
     for (interval, check) in rows {
         let request = HoldRequest { update_interval: 5, interval: ms(interval) };
         assert_eq!(request.check_interval(Duration::ZERO), check);
-        let world = run(Node::hold(ours(), ms(interval)), &[], 2 * interval + 550);
+        let world = run(Node::hold(claimed(check), ms(interval)), &[], 2 * interval + 550);
         assert!(world.landed.iter().all(|landed| landed.write.block.check_interval() == check));
         assert_eq!(world.landed.len(), usize::try_from(500 / interval).unwrap_or(0) + 3);
     }
@@ -290,6 +291,6 @@ fn the_check_interval_is_twice_the_heartbeat() {
     assert_eq!(request.check_interval(Duration::from_secs(400)), 300);
     // With a heartbeat of 10 s the lease is min(2 * 20 + 1, 20 + 20) s.
     let faults = vec![Fault::writes(10_500, 99_000, Mishap::Fails)];
-    let world = run(Node { faults, ..Node::hold(ours(), ms(10_000)) }, &[], 99_000);
+    let world = run(Node { faults, ..Node::hold(claimed(20), ms(10_000)) }, &[], 99_000);
     assert_end("slow heartbeat", &world.nodes[0], "expired", 50_000);
 }

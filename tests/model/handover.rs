@@ -1,0 +1,62 @@
+//! The two questions about a handover to the kernel: what can a write do that lands later than the
+//! guard interval, and what can a node do that mounts without the suite?
+
+use super::controls::double_use;
+use super::node::Kind;
+use super::peers::Program;
+use super::safety::{always, horizon, rules};
+use super::world::Rules;
+
+const GUARD: Kind = Kind::Helper { strict: false };
+const STRICT: Kind = Kind::Helper { strict: true };
+const PLAIN: Kind = Kind::Peer(Program::Mainline);
+
+/// Steps of 6.5 s: at 1 a write lands within the guard interval of the look it rests on. kmmpd
+/// always writes within a step of its last write or, the first time, of the look before it.
+fn two(nodes: [Kind; 2], lands_within: Option<u64>) -> Rules {
+    Rules { lands_within, horizon: horizon(7), ..rules(&nodes) }
+}
+
+/// However late writes land elsewhere, if the mount has returned within the guard interval of the
+/// look that verified the claim.
+#[test]
+fn guard_holds_while_mounts_return_in_time() {
+    let in_time = Rules { mount_within: 1, horizon: horizon(6), ..two([GUARD, GUARD], None) };
+    always("guard and guard", &in_time);
+}
+
+/// The mount of the one returns later than that: what the helper must look for before it reports
+/// success.
+#[test]
+fn guard_and_a_mount_that_returns_too_late() {
+    double_use("guard and guard, late mount", &two([GUARD, GUARD], Some(1)));
+}
+
+/// Strict leaves a block alone that is not clean; if its holder lets go before the kernel looks,
+/// the kernel does not wait either.
+#[test]
+fn strict_on_a_block_that_is_let_go() {
+    let in_time = Rules { mount_within: 1, ..two([GUARD, STRICT], Some(1)) };
+    double_use("guard and strict", &in_time);
+}
+
+#[test]
+fn strict_holds_however_late_a_write_lands() {
+    always("strict and strict", &two([STRICT, STRICT], None));
+}
+
+/// A plain mount's write lands within 19.5 s of its look, less than two guard intervals.
+#[test]
+fn strict_holds_against_a_plain_mount_in_time() {
+    always("strict and plain", &two([STRICT, PLAIN], Some(3)));
+}
+
+#[test]
+fn strict_and_a_plain_mount_that_lands_too_late() {
+    double_use("strict and plain, late", &two([STRICT, PLAIN], None));
+}
+
+#[test]
+fn guard_and_a_plain_mount() {
+    double_use("guard and plain", &Rules { mount_within: 1, ..two([GUARD, PLAIN], Some(1)) });
+}
