@@ -16,7 +16,8 @@ pub struct ClaimRequest {
     /// The superblock's update interval, seconds.
     pub update_interval: u16,
     /// The check interval to publish, seconds: at least twice the interval at which the block will
-    /// be rewritten.
+    /// be rewritten. The claim itself publishes no less than it found: it watches that long, and
+    /// nobody who meets it should watch for less.
     pub check_interval: u16,
     /// Who claims.
     pub names: Names,
@@ -24,6 +25,17 @@ pub struct ClaimRequest {
     pub draw: u32,
     /// Until when a device in use is waited for; a time that is past means not at all.
     pub patience: Instant,
+}
+
+impl ClaimRequest {
+    /// What a claim writes over `original`.
+    pub(super) fn mark(&self, original: &MmpBlock, now: Now) -> MmpBlock {
+        (original.clone())
+            .with_sequence(Sequence::active(self.draw))
+            .with_time(now.wall)
+            .with_names(&self.names)
+            .with_check_interval(self.check_interval.max(original.check_interval()))
+    }
 }
 
 /// A claim that stands.
@@ -115,12 +127,7 @@ impl Claim {
     }
 
     fn write(&mut self, original: MmpBlock, now: Now) -> ClaimAction {
-        let block = original
-            .clone()
-            .with_sequence(Sequence::active(self.request.draw))
-            .with_time(now.wall)
-            .with_names(&self.request.names)
-            .with_check_interval(self.request.check_interval);
+        let block = self.request.mark(&original, now);
         self.state = State::Writing { original, block: block.clone() };
         Action::Write(Write { block, flush: false })
     }
