@@ -26,8 +26,7 @@ use crate::report::{Holder, Narrator, Progress, ProgressLine, complain, seconds_
 
 /// How often a running mount is asked whether it has ended.
 const REAP: Duration = Duration::from_millis(20);
-/// What a broken-off mount gets to end by itself. mount(8) does not heed SIGTERM while the kernel
-/// waits for it, SIGKILL does end that wait.
+/// What a broken-off mount gets to end by itself.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// What is to be mounted.
