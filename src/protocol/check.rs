@@ -83,11 +83,19 @@ impl From<ReadError> for Verdict {
     }
 }
 
+/// How much longer than the guard interval a claimant watches a block that does not change. A claim
+/// is such a block until its own guard interval is over; this is for the write that follows then.
+const AFTER_A_CLAIM: Duration = Duration::from_millis(250);
+/// How long a claimant watches a block that it has seen become clean: a claim is handed to the
+/// kernel as a clean block, which the kernel makes its own as soon as it mounts.
+const AFTER_A_RELEASE: Duration = Duration::from_secs(1);
+
 /// Reads the block and watches it as long as it takes to be sure.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Check {
     update_interval: u16,
     guard: bool,
+    gives_way: bool,
     patience: Instant,
     began: Instant,
     retries: Retries,
@@ -103,6 +111,7 @@ impl Check {
         Check {
             update_interval,
             guard,
+            gives_way: false,
             patience,
             began: Instant(0),
             retries: Retries::default(),
@@ -111,9 +120,15 @@ impl Check {
         }
     }
 
+    /// The check of a claimant, which gives way to another that is about to be done. It would be
+    /// safe not to; but of two that begin one after the other, the first should have it.
+    pub(super) fn giving_way(self) -> Self {
+        Check { gives_way: true, ..self }
+    }
+
     fn first_look(&mut self, block: MmpBlock, now: Instant) -> Action<NeverWrites, Verdict> {
         match block.sequence() {
-            Sequence::Clean if !self.guard => {
+            Sequence::Clean if !self.guard && !(self.gives_way && self.watch.is_some()) => {
                 return Action::Done(Verdict::Clean { block, watched: Duration::ZERO });
             }
             Sequence::Fsck if now >= self.patience => return Action::Done(Verdict::Fsck { block }),
@@ -122,7 +137,13 @@ impl Check {
             }
             _ => {}
         }
-        let watch = Watch::new(block, self.update_interval, 0, now);
+        let mut watch = Watch::new(block, self.update_interval, 0, now);
+        if self.gives_way {
+            watch.until = match watch.block.sequence() {
+                Sequence::Clean => now + AFTER_A_RELEASE,
+                _ => watch.until + AFTER_A_CLAIM,
+            };
+        }
         let next = watch.next_look(now);
         self.watch = Some(watch);
         Action::Wait(next)

@@ -103,8 +103,8 @@ type ClaimAction = Action<Write, ClaimOutcome>;
 impl Claim {
     /// A claim not yet begun.
     pub fn new(request: ClaimRequest) -> Self {
-        let state = State::Checking(Check::new(request.update_interval, false, request.patience));
-        Claim { request, retries: Retries::default(), state }
+        let check = Check::new(request.update_interval, false, request.patience).giving_way();
+        Claim { request, retries: Retries::default(), state: State::Checking(check) }
     }
 
     fn refused(why: Refusal) -> ClaimAction {

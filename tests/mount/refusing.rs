@@ -70,7 +70,7 @@ fn race(stage: &Stage) {
     assert_ended(&winner, 0, &[]);
     assert_ended(&loser, 32, &["in use", other]);
     assert_took(&winner, GUARD, GUARD + SLACK);
-    assert_took(&loser, Duration::ZERO, GUARD + SLACK);
+    assert_took(&loser, Duration::ZERO, GUARD + Duration::from_secs(2));
 }
 
 /// A process keeps the device open and has read it while it was clean. Then it is mounted over the
