@@ -316,7 +316,12 @@ impl Mounting<'_> {
 
     /// A mount for writing: claimed before, or watched beside.
     fn writing(&mut self) -> Result<Attempt, MountError> {
-        let mut device = MmpDevice::new(Writer::open(&self.path)?)?;
+        // All that is read is read before: from our last write on it must go fast.
+        let mut device = Writer::open(&self.path)?;
+        let superblock = device.superblock()?;
+        let mut device = MmpDevice::with_superblock(device, &superblock)?;
+        let reader = Reader::open(&self.path)?;
+        let mut reader = MmpDevice::with_superblock(reader, &superblock)?;
         let area = *device.area();
         let mode = match self.request.options.mode {
             Mode::Strict => HandoverMode::Strict,
@@ -331,11 +336,10 @@ impl Mounting<'_> {
                 return Err(self.refused(area.block, why, left_behind));
             }
         };
-        let dropped = device.drop_stale_pages();
         // The kernel wants the device for itself.
         drop(device);
-        let result = match dropped {
-            Ok(()) => self.hand_over(&handed),
+        let result = match reader.drop_stale_pages() {
+            Ok(()) => self.hand_over(&handed, &mut reader),
             Err(error) => Err(error.into()),
         };
         if let (Handed::Unclean { block, original: Some(original), .. }, true) =
@@ -359,23 +363,26 @@ impl Mounting<'_> {
         Ok(())
     }
 
-    fn hand_over(&mut self, handed: &Handed) -> Result<Attempt, MountError> {
+    fn hand_over(
+        &mut self,
+        handed: &Handed,
+        device: &mut MmpDevice<Reader>,
+    ) -> Result<Attempt, MountError> {
         if self.alarm.is_stopped() {
             return Err(self.interrupted("nothing is mounted"));
         }
-        let mut device = MmpDevice::new(Reader::open(&self.path)?)?;
         let mut child = self.start()?;
         let code = match handed {
             Handed::Unclean { block, since, .. } => {
                 let interval = device.area().update_interval;
                 let lookout = Lookout::new(block.clone(), *since, interval);
                 self.tell_unclean(block, interval);
-                match self.look_out(lookout, &mut device, &mut child)? {
+                match self.look_out(lookout, device, &mut child)? {
                     ControlFlow::Continue(code) => code,
                     ControlFlow::Break((block, after)) => match break_off(&mut child, &self.alarm)?
                     {
                         0 => Some(0),
-                        _ => return self.changed(&device, block, after),
+                        _ => return self.changed(device, block, after),
                     },
                 }
             }
@@ -386,10 +393,10 @@ impl Mounting<'_> {
         };
         let code = self.ended(code)?;
         if code != 0 {
-            return self.failed(&mut device, handed, code);
+            return self.failed(device, handed, code);
         }
         if handed.needs_confirmation(now().instant) {
-            self.confirm(&mut device)?;
+            self.confirm(device)?;
         }
         Ok(Attempt::Ended(0))
     }

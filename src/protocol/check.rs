@@ -127,8 +127,9 @@ impl Check {
     }
 
     fn first_look(&mut self, block: MmpBlock, now: Instant) -> Action<NeverWrites, Verdict> {
+        let may_be_handed_over = self.gives_way && self.watch.is_some();
         match block.sequence() {
-            Sequence::Clean if !self.guard && !(self.gives_way && self.watch.is_some()) => {
+            Sequence::Clean if !self.guard && !may_be_handed_over => {
                 return Action::Done(Verdict::Clean { block, watched: Duration::ZERO });
             }
             Sequence::Fsck if now >= self.patience => return Action::Done(Verdict::Fsck { block }),
