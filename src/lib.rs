@@ -3,6 +3,7 @@
 //! Rooms, top to bottom; arrows go down only:
 //!
 //! - [`cli`]: what each program's command line means, and the few lines that wire the rest
+//! - [`mount`]: the mount helper: options, handover to the real mount
 //! - [`daemon`]: threads, deadlines, real time, what to do on a loss
 //! - [`report`]: text, JSON, exit codes
 //! - [`protocol`]: the rules of MMP as state machines without I/O, clock or randomness
@@ -13,5 +14,6 @@ pub mod cli;
 pub mod daemon;
 pub mod device;
 pub mod layout;
+pub mod mount;
 pub mod protocol;
 pub mod report;

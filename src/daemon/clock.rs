@@ -54,7 +54,7 @@ impl Stop {
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Woken {
+pub(crate) enum Woken {
     Timer,
     Stop,
 }
@@ -73,8 +73,18 @@ impl Alarm {
         Ok(Alarm { timer, stop: stop.clone() })
     }
 
+    /// Another alarm that the same stop cuts short.
+    pub fn again(&self) -> io::Result<Self> {
+        Self::new(&self.stop)
+    }
+
+    /// Whether the stop was raised.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_raised()
+    }
+
     /// Waits until `until`; with `heed_stop`, at most until the stop is raised.
-    pub(super) fn wait(&self, until: Instant, heed_stop: bool) -> io::Result<Woken> {
+    pub(crate) fn wait(&self, until: Instant, heed_stop: bool) -> io::Result<Woken> {
         // Zero would disarm the timer.
         let at = TimeSpec::from_duration(std::time::Duration::from_nanos(until.0.max(1)));
         self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;

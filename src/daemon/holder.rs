@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::io::Read as _;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::clock::{Alarm, Stop, now};
 use super::drive::drive;
-use crate::device::{DeviceError, MmpDevice, Writer, shown};
+use crate::device::{DeviceError, MmpDevice, Writer, kernel_path, shown};
 use crate::layout::{BlockNumber, MmpBlock, Names};
 use crate::protocol::{
     Claim, ClaimOutcome, ClaimRequest, Claimed, Hold, HoldOutcome, HoldRequest, Instant, Loss,
@@ -288,9 +288,8 @@ pub fn node_name() -> Vec<u8> {
 /// as the kernel has it (`sdb`, `dm-3`), or an image's file name.
 pub fn our_names(path: &Path) -> Names {
     use std::os::unix::ffi::OsStrExt;
-    let real: PathBuf = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let bdevname = real.file_name().unwrap_or_default();
-    Names::new(&node_name(), bdevname.as_bytes())
+    let name = kernel_path(path).unwrap_or_else(|| path.to_owned());
+    Names::new(&node_name(), name.file_name().unwrap_or_default().as_bytes())
 }
 
 /// A random number from the kernel.

@@ -210,6 +210,11 @@ impl Reader {
         Err(DeviceError::TooSmall { path, what, needed, size })
     }
 
+    /// Drops what the page cache holds of a block device.
+    pub(super) fn drop_pages(&self) -> io::Result<()> {
+        Ok(sys::drop_pages(self.file.as_fd())?)
+    }
+
     /// Reads the primary superblock.
     pub fn superblock(&mut self) -> Result<Superblock, DeviceError> {
         let what = "the superblock";

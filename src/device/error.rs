@@ -96,6 +96,20 @@ pub enum DeviceError {
         /// File system block size, bytes.
         block_size: u32,
     },
+    /// No loop device could be bound to an image.
+    #[error("{}: cannot set up a loop device: {}", shown(.path), Plain(.source))]
+    Loop {
+        /// The image.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The page cache keeps an old copy of the MMP block.
+    #[error("{0}: this machine's page cache keeps an old copy of the MMP block, which a mount would go by; end what has the device mapped, see 'fuser -v {0}'", shown(.path))]
+    StalePage {
+        /// The device.
+        path: PathBuf,
+    },
     /// A `LABEL=` or `UUID=` matches nothing, or more than one device.
     #[error("{}: {why}", shown(.spec))]
     Name {

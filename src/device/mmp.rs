@@ -1,11 +1,16 @@
 //! A device together with its MMP block.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use super::direct::Reader;
 use super::error::DeviceError;
 use super::writer::Writer;
 use crate::layout::{MMP_SIZE, MmpArea, MmpBlock, Superblock};
+
+/// How often a cached page is compared with the disk before it is called old.
+const CACHE_TRIES: usize = 4;
 
 /// A file system with MMP on a device. Over a [`Reader`] the block can be read; over a [`Writer`]
 /// also written.
@@ -39,6 +44,32 @@ impl<D: AsMut<Reader>> MmpDevice<D> {
         let mut raw = [0; MMP_SIZE];
         self.device.as_mut().read(self.area.offset, &mut raw)?;
         Ok(MmpBlock::from_bytes(raw))
+    }
+
+    /// Makes sure that a mount that follows does not read the block from an old page: what another
+    /// machine wrote does not show in pages that this machine already has. Drops the device's
+    /// cached pages and then compares a cached read with the disk, for pages that are mapped stay.
+    pub fn drop_stale_pages(&mut self) -> Result<(), DeviceError> {
+        let reader = self.device.as_mut();
+        let path = reader.path().to_owned();
+        let failed = |source| DeviceError::Read {
+            path: path.clone(),
+            what: "the MMP block as cached".to_owned(),
+            offset: self.area.offset,
+            source,
+        };
+        let cached = File::open(&path).map_err(failed)?;
+        // A live holder may write between the two reads; hardly each time.
+        for _ in 0..CACHE_TRIES {
+            reader.drop_pages().map_err(failed)?;
+            let (mut here, mut there) = ([0; MMP_SIZE], [0; MMP_SIZE]);
+            cached.read_exact_at(&mut here, self.area.offset.0).map_err(failed)?;
+            reader.read(self.area.offset, &mut there).map_err(failed)?;
+            if here == there {
+                return Ok(());
+            }
+        }
+        Err(DeviceError::StalePage { path })
     }
 }
 

@@ -8,6 +8,7 @@
 mod buffer;
 mod direct;
 mod error;
+mod loopdev;
 mod mmp;
 mod name;
 mod sys;
@@ -16,7 +17,8 @@ mod writer;
 
 pub use direct::{Kind, Reader};
 pub use error::{DeviceError, Plain, shown};
+pub use loopdev::LoopDevice;
 pub use mmp::MmpDevice;
-pub use name::{block_devices, format_uuid, resolve};
+pub use name::{block_devices, format_uuid, kernel_path, resolve};
 pub use users::{MountPoint, mounts_of};
 pub use writer::Writer;

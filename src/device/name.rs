@@ -4,7 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{major, minor};
 
 use super::direct::Reader;
 use super::error::{DeviceError, shown};
@@ -38,6 +41,17 @@ pub fn resolve(spec: &OsStr) -> Result<PathBuf, DeviceError> {
         }
     }
     Ok(spec.into())
+}
+
+/// The path by which the kernel knows a device in sysfs, or an image's own: `/dev/mapper/x` may be a
+/// node of its own where no udev makes links.
+pub fn kernel_path(path: &Path) -> Option<PathBuf> {
+    let metadata = fs::metadata(path).ok()?;
+    if !metadata.file_type().is_block_device() {
+        return path.canonicalize().ok();
+    }
+    let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
+    Path::new(&format!("/sys/dev/block/{major}:{minor}")).canonicalize().ok()
 }
 
 /// mount(8) accepts `LABEL="x y"`.

@@ -5,12 +5,36 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc::{c_int, c_ulong};
 
-/// `struct loop_info64` of `linux/loop.h`, as far as its size matters and its first fields are used.
+/// `struct loop_info64` of `linux/loop.h`.
 #[repr(C)]
 struct LoopInfo64 {
     device: u64,
     inode: u64,
-    rest: [u64; 27],
+    rdevice: u64,
+    offset: u64,
+    size_limit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    rest: [u64; 22],
+}
+
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+impl LoopInfo64 {
+    const EMPTY: Self = LoopInfo64 {
+        device: 0,
+        inode: 0,
+        rdevice: 0,
+        offset: 0,
+        size_limit: 0,
+        number: 0,
+        encrypt_type: 0,
+        encrypt_key_size: 0,
+        flags: 0,
+        rest: [0; 22],
+    };
 }
 
 mod raw {
@@ -18,7 +42,13 @@ mod raw {
 
     nix::ioctl_read_bad!(blksszget, 0x1268, c_int);
     nix::ioctl_read!(blkgetsize64, 0x12, 114, usize);
+    nix::ioctl_none_bad!(blkflsbuf, 0x1261);
     nix::ioctl_read_bad!(loop_get_status64, 0x4C05, LoopInfo64);
+    nix::ioctl_write_ptr_bad!(loop_set_status64, 0x4C04, LoopInfo64);
+    nix::ioctl_write_int_bad!(loop_set_fd, 0x4C00);
+    nix::ioctl_none_bad!(loop_clr_fd, 0x4C01);
+    nix::ioctl_write_int_bad!(loop_set_direct_io, 0x4C08);
+    nix::ioctl_none_bad!(loop_ctl_get_free, 0x4C82);
 }
 
 /// The logical sector size of a block device in bytes (`BLKSSZGET`).
@@ -41,11 +71,48 @@ pub(super) fn device_size(device: BorrowedFd<'_>) -> nix::Result<u64> {
 /// Which file, by device and inode number, a loop device is bound to (`LOOP_GET_STATUS64`);
 /// `ENXIO` where it is bound to none.
 pub(super) fn loop_backing(device: BorrowedFd<'_>) -> nix::Result<(u64, u64)> {
-    let mut info = LoopInfo64 { device: 0, inode: 0, rest: [0; 27] };
+    let mut info = LoopInfo64::EMPTY;
     // SAFETY: LOOP_GET_STATUS64 writes one struct loop_info64, 232 bytes; `LoopInfo64` has that
     // size (asserted below) and accepts any bit pattern.
     unsafe { raw::loop_get_status64(device.as_raw_fd(), &raw mut info) }?;
     Ok((info.device, info.inode))
+}
+
+/// Drops what the page cache holds of a block device (`BLKFLSBUF`), except pages somebody maps.
+pub(super) fn drop_pages(device: BorrowedFd<'_>) -> nix::Result<()> {
+    // SAFETY: BLKFLSBUF takes no argument.
+    unsafe { raw::blkflsbuf(device.as_raw_fd()) }.map(drop)
+}
+
+/// The number of a loop device that is bound to nothing (`LOOP_CTL_GET_FREE` on
+/// `/dev/loop-control`).
+pub(super) fn free_loop(control: BorrowedFd<'_>) -> nix::Result<c_int> {
+    // SAFETY: LOOP_CTL_GET_FREE takes no argument.
+    unsafe { raw::loop_ctl_get_free(control.as_raw_fd()) }
+}
+
+/// Binds a loop device to a file, to be unbound when its last user closes it. `offset` and
+/// `size_limit` in bytes; a limit of 0 is none.
+pub(super) fn bind_loop(
+    device: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    size_limit: u64,
+) -> nix::Result<()> {
+    let device = device.as_raw_fd();
+    let info = LoopInfo64 { offset, size_limit, flags: LO_FLAGS_AUTOCLEAR, ..LoopInfo64::EMPTY };
+    // SAFETY: LOOP_SET_FD takes a descriptor by value; the kernel checks that it is one.
+    unsafe { raw::loop_set_fd(device, file.as_raw_fd()) }?;
+    // SAFETY: LOOP_SET_STATUS64 reads one struct loop_info64 from the pointer, which points to one.
+    if let Err(errno) = unsafe { raw::loop_set_status64(device, &raw const info) } {
+        // SAFETY: LOOP_CLR_FD takes no argument.
+        let _ = unsafe { raw::loop_clr_fd(device) };
+        return Err(errno);
+    }
+    // A file system that cannot do O_DIRECT is read and written through its page cache.
+    // SAFETY: LOOP_SET_DIRECT_IO takes a flag by value.
+    let _ = unsafe { raw::loop_set_direct_io(device, 1) };
+    Ok(())
 }
 
 const _: () = assert!(size_of::<LoopInfo64>() == 232 && size_of::<c_ulong>() == size_of::<usize>());

@@ -19,6 +19,8 @@ pub struct MountPoint {
     pub dir: PathBuf,
     /// The file system's type, such as `ext4`.
     pub fstype: String,
+    /// Whether the file system, not only this mount of it, is read-only.
+    pub read_only: bool,
 }
 
 /// The mounts of the block device with this number.
@@ -36,7 +38,9 @@ fn parse_mountinfo(table: &[u8], wanted: &str) -> Vec<MountPoint> {
         let dash = fields.iter().position(|field| *field == b"-")?;
         let fstype = String::from_utf8_lossy(fields.get(dash + 1)?).into_owned();
         let dir = PathBuf::from(std::ffi::OsStr::from_bytes(&unescape(fields.get(4)?)));
-        (*fields.get(2)? == wanted.as_bytes()).then_some(MountPoint { dir, fstype })
+        let mut options = fields.get(dash + 3)?.split(|b| *b == b',');
+        let read_only = options.any(|option| option == b"ro");
+        (*fields.get(2)? == wanted.as_bytes()).then_some(MountPoint { dir, fstype, read_only })
     });
     mounts.collect()
 }
@@ -121,12 +125,15 @@ mod tests {
     #[test]
     fn reads_mountinfo() {
         let table = b"36 35 98:0 / /mnt/a\\040b rw,noatime master:1 - ext4 /dev/sdb rw\n\
-                      37 35 98:1 / /other rw - xfs /dev/sdc rw\n\
+                      37 35 98:2 / /other rw - xfs /dev/sdc ro,noquota\n\
                       garbage\n";
         let mounts = parse_mountinfo(table, "98:0");
         assert_eq!(mounts.len(), 1);
         assert_eq!(mounts[0].dir, Path::new("/mnt/a b"));
         assert_eq!(mounts[0].fstype, "ext4");
+        assert!(!mounts[0].read_only);
+        assert!(parse_mountinfo(table, "98:1").is_empty());
+        assert!(parse_mountinfo(table, "98:2")[0].read_only);
     }
 
     #[test]

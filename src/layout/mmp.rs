@@ -209,6 +209,14 @@ impl MmpBlock {
         Escaped::field(&self.raw[OFFSET_BDEVNAME..OFFSET_CHECK_INTERVAL])
     }
 
+    /// Both of the writer's names.
+    pub fn names(&self) -> Names {
+        let mut names = Names { nodename: [0; 64], bdevname: [0; 32] };
+        names.nodename.copy_from_slice(&self.raw[OFFSET_NODENAME..OFFSET_BDEVNAME]);
+        names.bdevname.copy_from_slice(&self.raw[OFFSET_BDEVNAME..OFFSET_CHECK_INTERVAL]);
+        names
+    }
+
     /// `mmp_check_interval` in seconds.
     pub fn check_interval(&self) -> u16 {
         LittleEndian::read_u16(&self.raw[OFFSET_CHECK_INTERVAL..])

@@ -84,11 +84,16 @@ impl From<ReadError> for Verdict {
     }
 }
 
+/// How long a claimant watches a block that it has seen become clean: a claim is handed to the
+/// kernel as a clean block, which the kernel makes its own as soon as it mounts.
+const AFTER_A_RELEASE: Duration = Duration::from_secs(1);
+
 /// Reads the block and watches it as long as it takes to be sure.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Check {
     update_interval: u16,
     guard: bool,
+    gives_way: bool,
     patience: Instant,
     began: Instant,
     retries: Retries,
@@ -104,6 +109,7 @@ impl Check {
         Check {
             update_interval,
             guard,
+            gives_way: false,
             patience,
             began: Instant(0),
             retries: Retries::default(),
@@ -112,9 +118,16 @@ impl Check {
         }
     }
 
+    /// The check of a claimant, which gives way to another that is about to be done. It would be
+    /// safe not to; but of two that begin one after the other, the first should have it.
+    pub(super) fn giving_way(self) -> Self {
+        Check { gives_way: true, ..self }
+    }
+
     fn first_look(&mut self, block: MmpBlock, now: Instant) -> Action<NeverWrites, Verdict> {
+        let may_be_handed_over = self.gives_way && self.watch.is_some();
         match block.sequence() {
-            Sequence::Clean if !self.guard => {
+            Sequence::Clean if !self.guard && !may_be_handed_over => {
                 return Action::Done(Verdict::Clean { block, watched: Duration::ZERO });
             }
             Sequence::Fsck if now >= self.patience => return Action::Done(Verdict::Fsck { block }),
@@ -124,11 +137,12 @@ impl Check {
             _ => {}
         }
         let c = effective_interval(self.update_interval, block.check_interval());
-        let settle = match block.sequence() {
-            Sequence::Clean => Duration::ZERO,
-            _ => SETTLE,
+        let length = match block.sequence() {
+            Sequence::Clean if self.gives_way => AFTER_A_RELEASE,
+            Sequence::Clean => guard_interval(c),
+            _ => guard_interval(c) + SETTLE,
         };
-        let watch = Watch::new(block, guard_interval(c) + settle, now);
+        let watch = Watch::new(block, length, now);
         let next = watch.next_look(now);
         self.watch = Some(watch);
         Action::Wait(next)

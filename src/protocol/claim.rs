@@ -17,7 +17,8 @@ pub struct ClaimRequest {
     /// The superblock's update interval, seconds.
     pub update_interval: u16,
     /// The check interval to publish, seconds: at least twice the interval at which the block will
-    /// be rewritten.
+    /// be rewritten. The claim itself publishes no less than it found: it watches that long, and
+    /// nobody who meets it should watch for less.
     pub check_interval: u16,
     /// Who claims.
     pub names: Names,
@@ -25,6 +26,17 @@ pub struct ClaimRequest {
     pub draw: u32,
     /// Until when a device in use is waited for; a time that is past means not at all.
     pub patience: Instant,
+}
+
+impl ClaimRequest {
+    /// What a claim writes over `original`.
+    pub(super) fn mark(&self, original: &MmpBlock, now: Now) -> MmpBlock {
+        (original.clone())
+            .with_sequence(Sequence::active(self.draw))
+            .with_time(now.wall)
+            .with_names(&self.names)
+            .with_check_interval(self.check_interval.max(original.check_interval()))
+    }
 }
 
 /// A claim that stands.
@@ -92,8 +104,8 @@ type ClaimAction = Action<Write, ClaimOutcome>;
 impl Claim {
     /// A claim not yet begun.
     pub fn new(request: ClaimRequest) -> Self {
-        let state = State::Checking(Check::new(request.update_interval, false, request.patience));
-        Claim { request, retries: Retries::default(), state }
+        let check = Check::new(request.update_interval, false, request.patience).giving_way();
+        Claim { request, retries: Retries::default(), state: State::Checking(check) }
     }
 
     fn refused(why: Refusal) -> ClaimAction {
@@ -116,12 +128,7 @@ impl Claim {
     }
 
     fn write(&mut self, original: MmpBlock, now: Now) -> ClaimAction {
-        let block = original
-            .clone()
-            .with_sequence(Sequence::active(self.request.draw))
-            .with_time(now.wall)
-            .with_names(&self.request.names)
-            .with_check_interval(self.request.check_interval);
+        let block = self.request.mark(&original, now);
         self.state = State::Writing { original, block: block.clone() };
         Action::Write(Write { block, flush: false })
     }

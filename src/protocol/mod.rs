@@ -10,9 +10,13 @@
 //! | [`Check`] | may this be mounted? | no, by its type |
 //! | [`Claim`] | become the holder, or learn who is | yes |
 //! | [`Hold`] | stay the holder, release, notice a loss | yes |
+//! | [`Handover`] | give a device to a mount by the kernel | yes |
+//! | [`Lookout`] | is a device in use that the kernel waits for? | no, by its type |
+//! | [`Confirm`] | is the kernel that mounted it the only writer? | no, by its type |
 
 mod check;
 mod claim;
+mod handover;
 mod hold;
 mod look;
 mod time;
@@ -20,6 +24,9 @@ mod timing;
 
 pub use check::{Check, Verdict};
 pub use claim::{Claim, ClaimOutcome, ClaimRequest, Claimed, Refusal};
+pub use handover::{
+    Confirm, Confirmation, Handed, Handover, HandoverMode, HandoverOutcome, Lookout, LookoutOutcome,
+};
 pub use hold::{Hold, HoldOutcome, HoldRequest, Loss, Notice};
 pub use look::{ReadError, ReadResult};
 pub use time::{Instant, Now};

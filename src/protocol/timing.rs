@@ -10,11 +10,11 @@ pub const MAX_CHECK_INTERVAL: u16 = 300;
 /// How often a watcher looks. A holder that writes once a second is found out within 1.25 s, at
 /// the cost of four reads a second of one block.
 pub const POLL: Duration = Duration::from_millis(250);
-/// How much longer than the guard interval a block is watched before it is called stale. Whoever
-/// claimed it just before our first look ends his own watch just before ours, and must be given the
-/// time for his next write: e2fsck does not look again before that write, and then is silent for a
-/// minute.
-pub const SETTLE: Duration = Duration::from_secs(2);
+/// How much longer than the guard interval a block is watched before it is called stale.
+/// Whoever claimed it just before our first look ends his own watch just before ours, and must be
+/// given the time for his next write: e2fsck does not look again before that write, and then is
+/// silent for a minute. Two kernels give each other no such time.
+pub const SETTLE: Duration = Duration::from_millis(250);
 /// How often a read that failed, or met a block half written, is tried again before it counts.
 pub const READ_RETRIES: u8 = 3;
 

@@ -1,6 +1,7 @@
 //! Exit codes.
 //!
-//! `mmpcheck` keeps those of e2mmpstatus; `mmprun` needs codes that a command will hardly use.
+//! `mmpcheck` keeps those of e2mmpstatus; `mmprun` needs codes that a command will hardly use;
+//! `mount.mmp` keeps those of mount(8).
 
 /// Done; for `mmpcheck`: safe to mount.
 pub const DONE: u8 = 0;
@@ -20,3 +21,12 @@ pub const RUN_LOST: u8 = 123;
 pub const RUN_CANNOT_EXECUTE: u8 = 126;
 /// `mmprun`: there is no such command, as shells have it.
 pub const RUN_NOT_FOUND: u8 = 127;
+
+/// `mount.mmp`, as mount(8): wrong usage.
+pub const MOUNT_USAGE: u8 = 1;
+/// `mount.mmp`, as mount(8): the system refused something, such as a process or memory.
+pub const MOUNT_SYSTEM: u8 = 2;
+/// `mount.mmp`, as mount(8): interrupted.
+pub const MOUNT_INTERRUPTED: u8 = 8;
+/// `mount.mmp`, as mount(8): the mount failed or was refused.
+pub const MOUNT_FAILED: u8 = 32;

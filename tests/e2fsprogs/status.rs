@@ -158,6 +158,6 @@ fn a_hundred() {
     let ended = run("mmpcheck", &copies);
     assert_eq!(ended.code, 0, "{}", ended.said());
     assert_eq!(ended.out.matches("MMP is stale").count(), 100, "{}", ended.out);
-    let bounds = Duration::from_secs(13)..Duration::from_secs(16);
+    let bounds = Duration::from_secs(11)..Duration::from_secs(14);
     assert!(bounds.contains(&ended.took), "{:?}", ended.took);
 }

@@ -11,7 +11,7 @@ const GUARD: Kind = Kind::Helper { strict: false };
 const STRICT: Kind = Kind::Helper { strict: true };
 const PLAIN: Kind = Kind::Peer(Program::Mainline);
 
-/// Steps of 6.5 s: at 1 a write lands within the guard interval of the look it rests on. kmmpd
+/// Steps of 5.6 s: at 1 a write lands within the guard interval of the look it rests on. kmmpd
 /// always writes within a step of its last write or, the first time, of the look before it.
 fn two(nodes: [Kind; 2], lands_within: Option<u64>) -> Rules {
     Rules { lands_within, horizon: horizon(7), ..rules(&nodes) }
@@ -45,7 +45,7 @@ fn strict_holds_however_late_a_write_lands() {
     always("strict and strict", &two([STRICT, STRICT], None));
 }
 
-/// A plain mount's write lands within 19.5 s of its look, less than two guard intervals.
+/// A plain mount's write lands within 16.9 s of its look, less than two guard intervals.
 #[test]
 fn strict_holds_against_a_plain_mount_in_time() {
     always("strict and plain", &two([STRICT, PLAIN], Some(3)));

@@ -12,14 +12,15 @@ pub(crate) const OURS: Kind = Kind::Ours { interval: Duration::from_secs(1), pat
 pub(crate) const NO_FAULTS: Faults =
     Faults { starts: 2, crashes: 0, failures: 0, stops: 0, pauses: 0 };
 
-/// Steps of 6.5 s: two to the guard interval of 11 s, and to the 13 s after which a block is stale.
+/// Steps of 5.625 s: two to the guard interval of 11 s, and to the 11.25 s after which a block is
+/// stale.
 /// No limit to any delay.
 pub(crate) fn rules(nodes: &[Kind]) -> Rules {
     Rules {
         nodes: nodes.to_vec(),
         removed: Removed::Nothing,
         cloned: true,
-        unit: 13 * SECOND / 2,
+        unit: 45 * SECOND / 8,
         horizon: 6,
         lands_within: None,
         prompt: &[],
@@ -105,7 +106,7 @@ fn three_nodes() {
     holds("three nodes", &rules, nothing_more, 500_000 << (2 * (horizon(0))));
 }
 
-/// Writes land within 6.5 s of the look they rest on, kmmpd writes every 6.5 s at the latest.
+/// Writes land within 5.6 s of the look they rest on, kmmpd writes every 5.6 s at the latest.
 fn with(program: Program) -> Rules {
     let nodes = [OURS, Kind::Peer(program)];
     Rules { lands_within: Some(1), horizon: horizon(6), ..rules(&nodes) }

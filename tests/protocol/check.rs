@@ -59,17 +59,17 @@ fn settles_every_state() {
         row("clean, guarded, then mounted", clean(), ("in use by b", 3000))
             .node(Node::check(5, true, 0))
             .foreign(later(2900, &b)),
-        row("stale", b.clone(), ("stale", 13_000)),
-        row("stale, sequence 0", active("b", 0), ("stale", 13_000)),
-        row("stale, check interval 10", b.clone().with_check_interval(10), ("stale", 23_000)),
-        row("stale, update interval 30", b.clone(), ("stale", 63_000))
+        row("stale", b.clone(), ("stale", 11_250)),
+        row("stale, sequence 0", active("b", 0), ("stale", 11_250)),
+        row("stale, check interval 10", b.clone().with_check_interval(10), ("stale", 21_250)),
+        row("stale, update interval 30", b.clone(), ("stale", 61_250))
             .node(Node::check(30, false, 0)),
-        row("stale, check interval 300", b.clone().with_check_interval(300), ("stale", 362_000)),
+        row("stale, check interval 300", b.clone().with_check_interval(300), ("stale", 360_250)),
         row("in use", b.clone(), ("in use by b", 4000)).foreign(later(3900, &active("b", 8))),
         row("only its time moves", b.clone(), ("in use by b", 4000))
             .foreign(later(3900, &b.clone().with_time(9))),
-        row("changed in the last moment", b.clone(), ("in use by c", 13_000))
-            .foreign(later(12_900, &active("c", 8))),
+        row("changed in the last moment", b.clone(), ("in use by c", 11_250))
+            .foreign(later(11_150, &active("c", 8))),
         row("becomes clean", b.clone(), ("clean", 2000)).foreign(later(1900, &clean())),
         row("becomes fsck", b.clone(), ("fsck", 2000)).foreign(later(1900, &fsck)),
         row("fsck", fsck.clone(), ("fsck", 0)),
@@ -86,7 +86,7 @@ fn settles_every_state() {
         row("waits in vain", b.clone(), ("in use by b", 30_000))
             .node(patient(30_000))
             .foreign(beats(0, 60)),
-        row("holder dies while waited for", b.clone(), ("stale", 17_500))
+        row("holder dies while waited for", b.clone(), ("stale", 15_750))
             .node(patient(60_000))
             .foreign(beats(0, 5)),
         row("waits for fsck", fsck.clone(), ("clean", 5000))

@@ -147,13 +147,23 @@ fn holds_on_or_is_out_in_time() {
             ..ROW
         },
         Row {
-            name: "a shorter interval that may have landed counts",
+            name: "a longer interval counts once everybody must know it",
             faults: [
                 writes(5000, 6000, hangs(7000)),
                 writes(14_000, 99_000, Mishap::FailsButLands),
             ]
             .concat(),
-            end: Some(("expired", 43_000)),
+            end: Some(("expired", 24_000)),
+            ..ROW
+        },
+        Row {
+            name: "a shorter interval that may have landed counts",
+            faults: [
+                writes(5000, 6000, hangs(7000)),
+                writes(28_500, 99_000, Mishap::FailsButLands),
+            ]
+            .concat(),
+            end: Some(("expired", 52_000)),
             ..ROW
         },
         Row { name: "paused for a while", paused: Some((5100, 15_000)), ..ROW },
