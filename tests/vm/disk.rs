@@ -90,21 +90,25 @@ impl Disk {
     /// Makes a node's path to it.
     pub(crate) fn connect(&self, node: &Node, delay: Delay) {
         let (letter, table) = (self.letter, self.table(delay));
-        node.must(&format!(
-            "mkdir -p /mnt/{letter} && dmsetup create {letter} --noudevsync --noudevrules --table '{table}'"
-        ));
+        node.must(&format!("mkdir -p /mnt/{letter} && dmsetup create {letter} --table '{table}'"));
     }
 
     /// Makes the path as fast as it can be, with what is under way.
     pub(crate) fn relieve(&self, node: &Node) {
         let (letter, table) = (self.letter, self.table(Delay::default()));
         node.must(&format!(
-            "dmsetup reload {letter} --table '{table}' && dmsetup suspend --nolockfs --noudevsync {letter} && dmsetup resume --noudevsync {letter}"
+            "dmsetup reload {letter} --table '{table}' && dmsetup suspend --nolockfs {letter} && dmsetup resume {letter}"
         ));
     }
 
     pub(crate) fn disconnect(&self, node: &Node) {
-        node.must(&format!("dmsetup remove --noudevsync {}", self.letter));
+        node.must(&format!("dmsetup remove {}", self.letter));
+    }
+
+    /// Takes away whatever a case that failed has left.
+    pub(crate) fn clear(&self, node: &Node) {
+        let (letter, dir) = (self.letter, self.dir());
+        node.run(&format!("/bin/umount -l {dir}; dmsetup remove --force {letter}"));
     }
 
     pub(crate) fn device(&self) -> String {
@@ -117,6 +121,6 @@ impl Disk {
 
     /// The command that mounts it.
     pub(crate) fn mount(&self, fstype: &str, options: &str) -> String {
-        format!("mount -t {fstype} -o {options} {} {}", self.device(), self.dir())
+        format!("/bin/mount -t {fstype} -o {options} {} {}", self.device(), self.dir())
     }
 }

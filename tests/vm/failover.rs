@@ -43,7 +43,7 @@ fn in_use(pair: &Pair, disk: &Disk) {
         assert!(refused.said.contains("node 'vm-a'"), "{}", refused.said);
         assert!(refused.took <= SOON, "{:?}", refused.took);
     }
-    pair.a.must(&format!("umount {}", disk.dir()));
+    pair.a.must(&format!("/bin/umount {}", disk.dir()));
     disconnect(pair, disk);
 }
 
@@ -59,7 +59,7 @@ fn unmounting(pair: &Pair, disk: &Disk) {
             pair.b.run(&disk.mount("mmp.ext4", "mmp.wait=90"))
         });
         thread::sleep(SOON + Duration::from_secs(3));
-        let left = pair.a.run(&format!("umount {}", disk.dir()));
+        let left = pair.a.run(&format!("/bin/umount {}", disk.dir()));
         (left, refused.join().expect("refused"), waited.join().expect("waited"))
     });
     assert_eq!(left.code, 0, "{}", left.said);
@@ -67,7 +67,7 @@ fn unmounting(pair: &Pair, disk: &Disk) {
     assert_eq!(refused.code, 32, "{}", refused.said);
     assert!(refused.said.contains("mmp.wait="), "{}", refused.said);
     assert_eq!(waited.code, 0, "{}", waited.said);
-    pair.b.must(&format!("grep vm-a {}/winner && umount {0}", disk.dir()));
+    pair.b.must(&format!("grep vm-a {}/winner && /bin/umount {0}", disk.dir()));
     disconnect(pair, disk);
 }
 
@@ -95,7 +95,7 @@ fn e2fsck(pair: &Pair, disk: &Disk) {
     // What the administrator does who has seen that it is dead.
     disk.set("seq", "clean");
     pair.b.must(&mount);
-    pair.b.must(&format!("umount {}", disk.dir()));
+    pair.b.must(&format!("/bin/umount {}", disk.dir()));
     disconnect(pair, disk);
 }
 
@@ -111,7 +111,7 @@ fn gone(pair: &Pair, disk: &Disk) {
     assert_eq!(taken.code, 0, "{}", taken.said);
     assert!(taken.said.contains("node 'vm-a'"), "{}", taken.said);
     assert!((2 * wait..=2 * wait + SLACK).contains(&taken.took), "{:?} {wait:?}", taken.took);
-    pair.b.must(&format!("umount {}", disk.dir()));
+    pair.b.must(&format!("/bin/umount {}", disk.dir()));
     disk.disconnect(&pair.b);
     assert_eq!(disk.checked_winner(), "vm-a");
 }

@@ -63,8 +63,8 @@ fn run_all(pair: &Pair, disks: &[Disk], cases: Vec<Case>) -> Vec<String> {
                     println!("{verdict:6} {name} ({:.0} s)", began.elapsed().as_secs_f64());
                     if !passed {
                         failed.lock().expect("lock").push(name);
-                        // What it left on the disk and its paths would fail the next one too.
-                        return;
+                        disk.clear(&pair.a);
+                        disk.clear(&pair.b);
                     }
                 }
             });

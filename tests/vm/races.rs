@@ -92,7 +92,7 @@ fn stock(pair: &Pair, disk: &Disk) {
     for node in [&pair.a, &pair.b] {
         let log = node.must(&format!("dmesg | grep -c 'MMP.*{}' || true", disk.device()));
         assert_eq!(log.said.trim(), "0", "{}'s kernel noticed", node.name);
-        node.must(&format!("umount {}", disk.dir()));
+        node.must(&format!("/bin/umount {}", disk.dir()));
     }
     let listed = pair.a.must(&format!("debugfs -R 'ls -p /' {} 2>/dev/null", disk.device())).said;
     let kept = ["of-vm-a", "of-vm-b"].iter().filter(|file| listed.contains(**file)).count();
@@ -119,7 +119,7 @@ fn settle(pair: &Pair, disk: &Disk, winner: &Node) {
     for node in [&pair.a, &pair.b] {
         disk.relieve(node);
     }
-    winner.must(&format!("echo {} > {}/winner && umount {1}", winner.name, disk.dir()));
+    winner.must(&format!("echo {} > {}/winner && /bin/umount {1}", winner.name, disk.dir()));
     for node in [&pair.a, &pair.b] {
         disk.disconnect(node);
     }
