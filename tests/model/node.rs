@@ -338,11 +338,14 @@ impl Node {
                     _ => Event::Read { submitted, result },
                 }
             }
-            (
-                Removed::Settle,
-                Role::Claim(_) | Role::Check(_),
-                Event::Read { submitted, result },
-            ) if self.claimed.is_none() => Event::Read { submitted: submitted + SETTLE, result },
+            (Removed::Settle, role, Event::Read { submitted, result }) => {
+                let watching = match role {
+                    Role::Claim(claim) => matches!(claim.phase(), Phase::Watching { .. }),
+                    role => matches!(role, Role::Check(_)),
+                };
+                let early = if watching { SETTLE } else { Duration::ZERO };
+                Event::Read { submitted: submitted + early, result }
+            }
             (_, _, event) => event,
         }
     }
