@@ -4,6 +4,7 @@
 //!
 //! - [`cli`]: what each program's command line means, and the few lines that wire the rest
 //! - [`daemon`]: threads, deadlines, real time, what to do on a loss
+//! - [`tune`]: changes to a file system, as a plan of writes and what carries it out
 //! - [`report`]: text, JSON, exit codes
 //! - [`protocol`]: the rules of MMP as state machines without I/O, clock or randomness
 //! - [`device`]: the one room that touches a device
@@ -15,3 +16,4 @@ pub mod device;
 pub mod layout;
 pub mod protocol;
 pub mod report;
+pub mod tune;

@@ -7,3 +7,4 @@ pub mod mmpcheck;
 pub mod mmpd;
 pub mod mmpdump;
 pub mod mmprun;
+pub mod mmptune;

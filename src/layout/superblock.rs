@@ -76,7 +76,7 @@ pub enum SuperblockError {
 }
 
 /// A superblock that has the magic, a known block size and, where there is one, a true checksum.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
     raw: [u8; SUPERBLOCK_SIZE],
 }
