@@ -1,0 +1,230 @@
+//! Images, and the programs of e2fsprogs run on them.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// Size of a superblock and of an MMP block.
+pub(crate) const KIB: usize = 1024;
+
+/// A folder in memory where there is one: the tests write gigabytes.
+pub(crate) fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
+    made.expect("a folder for images")
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let code = output.status.code().unwrap_or(-1);
+        Ended { code, out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// Runs a program and lets it end as it will.
+pub(crate) fn run<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = I>) -> Ended {
+    let mut command = Command::new(program);
+    command.args(arguments).env("LC_ALL", "C");
+    command.output().unwrap_or_else(|error| panic!("{program}: {error}")).into()
+}
+
+/// Runs a program that must succeed.
+pub(crate) fn must<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = I>) -> String {
+    let ended = run(program, arguments);
+    assert_eq!(ended.code, 0, "{program}: {ended:?}");
+    ended.out
+}
+
+/// The program under test, on one image; arguments as a shell would split them.
+pub(crate) fn mmptune(arguments: &str, image: &Path) -> Ended {
+    let all = arguments.split(' ').map(OsStr::new).chain([image.as_os_str()]);
+    run(env!("CARGO_BIN_EXE_mmptune"), all)
+}
+
+/// The program that sets the measure.
+pub(crate) fn tune2fs(arguments: &str, image: &Path) -> Ended {
+    run("tune2fs", arguments.split(' ').map(OsStr::new).chain([image.as_os_str()]))
+}
+
+/// A check that changes nothing and must find nothing.
+pub(crate) fn assert_clean(image: &Path, context: &str) {
+    let ended = run("e2fsck", [OsStr::new("-fn"), image.as_os_str()]);
+    assert_eq!(ended.code, 0, "{context}: {ended:?}");
+}
+
+/// Copies an image, holes as holes.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    must("cp", [OsStr::new("--sparse=auto"), from.as_os_str(), to.as_os_str()]);
+}
+
+/// The files every image has: a few small ones and one of many blocks.
+pub(crate) const FILES: [(&str, usize); 4] =
+    [("empty", 0), ("small", 10), ("block", 4096), ("large", 300_000)];
+
+/// The content of one of [`FILES`].
+pub(crate) fn content(name: &str, len: usize) -> Vec<u8> {
+    name.bytes().cycle().take(len).collect()
+}
+
+/// A folder with [`FILES`], made once.
+fn files() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = folder();
+        for (name, len) in FILES {
+            fs::write(folder.path().join(name), content(name, len)).expect("write");
+        }
+        folder.keep()
+    })
+}
+
+/// Makes an image of `size` with [`FILES`] in it. `options` as mke2fs has them.
+pub(crate) fn mke2fs(image: &Path, options: &str, size: &str) -> Result<(), Ended> {
+    mke2fs_from(files(), image, options, size)
+}
+
+fn mke2fs_from(from: &Path, image: &Path, options: &str, size: &str) -> Result<(), Ended> {
+    let _ = fs::remove_file(image);
+    let mut arguments: Vec<&OsStr> = vec![OsStr::new("-qF"), OsStr::new("-d"), from.as_os_str()];
+    arguments.extend(options.split(' ').filter(|word| !word.is_empty()).map(OsStr::new));
+    arguments.push(image.as_os_str());
+    arguments.push(OsStr::new(size));
+    let ended = run("mke2fs", arguments);
+    if ended.code == 0 { Ok(()) } else { Err(ended) }
+}
+
+/// Makes an image in which a file takes all but about `spare` of the free blocks, from the first
+/// ones on. For that it is made twice: changed by debugfs it would have stale backups.
+pub(crate) fn mke2fs_filled(
+    image: &Path,
+    options: &str,
+    size: &str,
+    spare: impl Fn(u64) -> u64,
+) -> Result<(), Ended> {
+    mke2fs(image, options, size)?;
+    let (free, block_size) = (header(image, "Free blocks"), header(image, "Block size"));
+    let len = free.saturating_sub(spare(free)) * block_size;
+    let folder = folder();
+    for (name, _) in FILES {
+        fs::copy(files().join(name), folder.path().join(name)).expect("copy");
+    }
+    let len = usize::try_from(len).expect("small");
+    fs::write(folder.path().join("filling"), vec![0xA5; len]).expect("write");
+    mke2fs_from(folder.path(), image, options, size)
+}
+
+/// Checks that [`FILES`] are in the image as they were put there.
+pub(crate) fn assert_files(image: &Path, scratch: &Path, context: &str) {
+    for (name, len) in FILES {
+        let out = scratch.join(format!("dumped-{name}"));
+        let request = format!("dump /{name} {}", out.display());
+        must("debugfs", [OsStr::new("-R"), OsStr::new(&request), image.as_os_str()]);
+        let found = fs::read(&out).unwrap_or_default();
+        assert!(found == content(name, len), "{context}: /{name} is not what it was");
+    }
+}
+
+/// A number from dumpe2fs's header.
+pub(crate) fn header(image: &Path, label: &str) -> u64 {
+    let text = must("dumpe2fs", [OsStr::new("-h"), image.as_os_str()]);
+    let line = text.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(':'));
+    line.map_or(0, |value| value.trim().parse().unwrap_or_else(|_| panic!("{label}: {value}")))
+}
+
+/// The block numbers of the backup superblocks, as dumpe2fs tells them.
+pub(crate) fn backups(image: &Path) -> Vec<u64> {
+    let text = must("dumpe2fs", [image.as_os_str()]);
+    let places = text.lines().filter_map(|line| line.trim().strip_prefix("Backup superblock at "));
+    places
+        .map(|rest| {
+            let number = rest.split(',').next().unwrap_or("");
+            number.parse().unwrap_or_else(|_| panic!("{rest}"))
+        })
+        .collect()
+}
+
+/// A byte range of a structure.
+type Range = (usize, usize);
+
+/// What may differ in a superblock.
+const SUPERBLOCK_MASK: [Range; 4] = [
+    (0x030, 4), // s_wtime
+    (0x274, 1), // s_wtime_hi
+    (0x178, 8), // s_kbytes_written: each program counts what itself has written
+    (0x3FC, 4), // s_checksum, over the above
+];
+
+/// What may differ in an MMP block.
+const MMP_MASK: [Range; 4] = [
+    (0x008, 8),  // mmp_time
+    (0x010, 64), // mmp_nodename
+    (0x050, 32), // mmp_bdevname
+    (0x3FC, 4),  // mmp_checksum, over the above
+];
+
+/// Asserts that two images are the same but for the masked bytes of every superblock and of the
+/// MMP block at `mmp_block`.
+pub(crate) fn assert_same(theirs: &Path, ours: &Path, mmp_block: u64, context: &str) {
+    let block_size = usize::try_from(header(theirs, "Block size")).expect("small");
+    let at = |block: u64| usize::try_from(block).expect("small") * block_size;
+    let mut masked: Vec<Range> = SUPERBLOCK_MASK.map(|(o, len)| (KIB + o, len)).to_vec();
+    for block in backups(theirs) {
+        masked.extend(SUPERBLOCK_MASK.map(|(o, len)| (at(block) + o, len)));
+    }
+    masked.extend(MMP_MASK.map(|(o, len)| (at(mmp_block) + o, len)));
+    let differ = differences(theirs, ours);
+    let differ = differ.into_iter().filter(|(at, ..)| {
+        !masked.iter().any(|(offset, len)| (*offset..offset + len).contains(at))
+    });
+    let shown: Vec<String> = differ
+        .take(40)
+        .map(|(at, a, b)| format!("{}+{:#x} {a:02x}/{b:02x}", at / block_size, at % block_size))
+        .collect();
+    assert!(shown.is_empty(), "{context}: tune2fs/mmptune differ at {}", shown.join(", "));
+}
+
+/// The bytes in which two files differ: where, and which.
+pub(crate) fn differences(a: &Path, b: &Path) -> Vec<(usize, u8, u8)> {
+    let open = |path| fs::File::open(path).expect("open");
+    let (mut a, mut b) = (open(a), open(b));
+    let mut buffers = [vec![0; 1 << 18], vec![0; 1 << 18]];
+    let (mut differ, mut at) = (Vec::new(), 0);
+    loop {
+        let [x, y] = &mut buffers;
+        let (n, m) = (fill(&mut a, x), fill(&mut b, y));
+        assert_eq!(n, m, "not of one size");
+        if x[..n] != y[..n] {
+            differ.extend((0..n).filter(|i| x[*i] != y[*i]).map(|i| (at + i, x[i], y[i])));
+        }
+        if n == 0 {
+            return differ;
+        }
+        at += n;
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn fill(file: &mut fs::File, buffer: &mut [u8]) -> usize {
+    let mut len = 0;
+    while len < buffer.len() {
+        match file.read(&mut buffer[len..]).expect("read") {
+            0 => break,
+            n => len += n,
+        }
+    }
+    len
+}
