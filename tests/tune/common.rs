@@ -43,7 +43,10 @@ pub(crate) fn run<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<I
 }
 
 /// Runs a program that must succeed.
-pub(crate) fn must<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = I>) -> String {
+pub(crate) fn must<I: AsRef<OsStr>>(
+    program: &str,
+    arguments: impl IntoIterator<Item = I>,
+) -> String {
     let ended = run(program, arguments);
     assert_eq!(ended.code, 0, "{program}: {ended:?}");
     ended.out
@@ -145,6 +148,21 @@ pub(crate) fn header(image: &Path, label: &str) -> u64 {
     line.map_or(0, |value| value.trim().parse().unwrap_or_else(|_| panic!("{label}: {value}")))
 }
 
+/// A group as dumpe2fs tells it: whether its block bitmap is uninitialised, and its free blocks.
+pub(crate) fn groups(image: &Path) -> Vec<(bool, u64)> {
+    let text = must("dumpe2fs", [image.as_os_str()]);
+    let heads =
+        text.split("\nGroup ").filter(|group| group.starts_with(|c: char| c.is_ascii_digit()));
+    heads
+        .map(|group| {
+            let free = |line: &str| line.trim().split_once(" free blocks,")?.0.parse().ok();
+            let free = group.lines().find_map(free);
+            (group.lines().next().is_some_and(|head| head.contains("BLOCK_UNINIT")), free)
+        })
+        .map(|(uninit, free)| (uninit, free.unwrap_or(0)))
+        .collect()
+}
+
 /// The block numbers of the backup superblocks, as dumpe2fs tells them.
 pub(crate) fn backups(image: &Path) -> Vec<u64> {
     let text = must("dumpe2fs", [image.as_os_str()]);
@@ -207,8 +225,12 @@ pub(crate) fn differences(a: &Path, b: &Path) -> Vec<(usize, u8, u8)> {
         let [x, y] = &mut buffers;
         let (n, m) = (fill(&mut a, x), fill(&mut b, y));
         assert_eq!(n, m, "not of one size");
-        if x[..n] != y[..n] {
-            differ.extend((0..n).filter(|i| x[*i] != y[*i]).map(|i| (at + i, x[i], y[i])));
+        for start in (0..n).step_by(KIB) {
+            let range = start..n.min(start + KIB);
+            if x[range.clone()] != y[range.clone()] {
+                let bytes = range.filter(|i| x[*i] != y[*i]);
+                differ.extend(bytes.map(|i| (at + i, x[i], y[i])));
+            }
         }
         if n == 0 {
             return differ;
