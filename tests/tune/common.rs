@@ -2,11 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use mmp::layout::ByteOffset;
+use mmp::tune::{Disk, Source};
 use tempfile::TempDir;
 
 /// Size of a superblock and of an MMP block.
@@ -17,6 +19,33 @@ pub(crate) fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
     made.expect("a folder for images")
+}
+
+/// An image in memory.
+pub(crate) struct Memory(pub(crate) Vec<u8>);
+
+impl Source for Memory {
+    fn read(&mut self, offset: ByteOffset, out: &mut [u8]) -> io::Result<()> {
+        let at = usize::try_from(offset.0).map_err(io::Error::other)?;
+        let end = at.checked_add(out.len()).filter(|end| *end <= self.0.len());
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(&self.0[at..end]);
+        Ok(())
+    }
+}
+
+impl Disk for Memory {
+    fn write(&mut self, offset: ByteOffset, data: &[u8]) -> io::Result<()> {
+        let at = usize::try_from(offset.0).map_err(io::Error::other)?;
+        let end = at.checked_add(data.len()).filter(|end| *end <= self.0.len());
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.0[at..end].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// How a program ended.
@@ -132,12 +161,15 @@ pub(crate) fn mke2fs_filled(
 
 /// Checks that [`FILES`] are in the image as they were put there.
 pub(crate) fn assert_files(image: &Path, scratch: &Path, context: &str) {
+    let out = |name: &str| scratch.join(format!("dumped-{name}"));
+    let requests = FILES.map(|(name, _)| format!("dump /{name} {}\n", out(name).display()));
+    let list = scratch.join("requests");
+    fs::write(&list, requests.concat()).expect("write");
+    must("debugfs", [OsStr::new("-f"), list.as_os_str(), image.as_os_str()]);
     for (name, len) in FILES {
-        let out = scratch.join(format!("dumped-{name}"));
-        let request = format!("dump /{name} {}", out.display());
-        must("debugfs", [OsStr::new("-R"), OsStr::new(&request), image.as_os_str()]);
-        let found = fs::read(&out).unwrap_or_default();
+        let found = fs::read(out(name)).unwrap_or_default();
         assert!(found == content(name, len), "{context}: /{name} is not what it was");
+        let _ = fs::remove_file(out(name));
     }
 }
 

@@ -92,7 +92,7 @@ fn compare(folder: &Path, options: &str, size: &str, how: Fill, met: &mut Met) {
 
 /// Fills all groups before the first one whose bitmap is not initialised, where there is one. How
 /// many index blocks the filling needs is found by trying.
-fn fill_first_groups(image: &Path, options: &str, size: &str) -> Result<(), Ended> {
+pub(crate) fn fill_first_groups(image: &Path, options: &str, size: &str) -> Result<(), Ended> {
     mke2fs(image, options, size)?;
     let ratio = match header(image, "Cluster size") {
         0 => 1,
