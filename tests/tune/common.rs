@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -101,6 +102,25 @@ pub(crate) fn assert_clean(image: &Path, context: &str) {
 /// Copies an image, holes as holes.
 pub(crate) fn copy(from: &Path, to: &Path) {
     must("cp", [OsStr::new("--sparse=auto"), from.as_os_str(), to.as_os_str()]);
+}
+
+/// Writes an image, leaving holes where it is zero.
+pub(crate) fn write_sparse(path: &Path, bytes: &[u8]) {
+    let file = fs::File::create(path).expect("create");
+    file.set_len(bytes.len() as u64).expect("set length");
+    let zeros = [0; 4 * KIB];
+    for (index, chunk) in bytes.chunks(zeros.len()).enumerate() {
+        if *chunk != zeros[..chunk.len()] {
+            file.write_all_at(chunk, (index * zeros.len()) as u64).expect("write");
+        }
+    }
+}
+
+/// The beginning of an image, with the superblock in it.
+pub(crate) fn head(path: &Path) -> Vec<u8> {
+    let mut bytes = vec![0; 2 * KIB];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).expect("read");
+    bytes
 }
 
 /// The files every image has: a few small ones and one of many blocks.

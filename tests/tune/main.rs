@@ -2,5 +2,9 @@
 //! needs root, and says so.
 
 mod common;
+mod faults;
+mod input;
+mod lustre;
 mod matrix;
+mod peers;
 mod power;

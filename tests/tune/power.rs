@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mmp::layout::{Names, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock};
 use mmp::tune::{Change, Plan, Stamp, Step, Survey, Write};
 
-use crate::common::{Memory, assert_clean, assert_files, folder, must, run};
-use crate::common::{mke2fs, tune2fs};
+use crate::common::{
+    Memory, assert_clean, assert_files, folder, head, mke2fs, must, run, tune2fs, write_sparse,
+};
 
 /// Layouts that differ in what is written where. All are small, so that all states can be tried.
 const LAYOUTS: [&str; 22] = [
@@ -74,6 +75,11 @@ fn superblock(bytes: &[u8]) -> Superblock {
     Superblock::parse(raw).expect("a superblock")
 }
 
+/// Whether MMP is off, so that e2fsck does not claim the image first.
+pub(crate) fn is_off(image: &Path) -> bool {
+    !superblock(&head(image)).features().mmp()
+}
+
 /// The writes between flushes.
 fn stretches(plan: &Plan) -> Vec<Vec<Write>> {
     let mut stretches = vec![Vec::new()];
@@ -87,17 +93,16 @@ fn stretches(plan: &Plan) -> Vec<Vec<Write>> {
     stretches
 }
 
-/// Which writes of a stretch have landed: all subsets of up to five; of more, every beginning,
-/// every single one alone, and every single one missing.
+/// Which writes of a stretch have landed: all subsets of up to four; of more, every beginning and
+/// every single one missing.
 fn subsets(count: usize) -> Vec<Vec<usize>> {
-    if count <= 5 {
+    if count <= 4 {
         let of = |mask: usize| (0..count).filter(|i| mask & (1 << i) != 0).collect();
         return (0..1 << count).map(of).collect();
     }
     let beginnings = (0..=count).map(|n| (0..n).collect());
-    let alone = (0..count).map(|n| vec![n]);
     let missing = (0..count).map(|n| (0..count).filter(|i| *i != n).collect());
-    beginnings.chain(alone).chain(missing).collect()
+    beginnings.chain(missing).collect()
 }
 
 /// Calls `state` with the image after every power cut there can be.
@@ -123,7 +128,7 @@ fn apply(image: &mut [u8], write: &Write) {
 
 /// MMP is wholly on, with a block that says clean, or wholly off.
 fn assert_on_or_off(image: &Path, context: &str) {
-    let superblock = superblock(&fs::read(image).expect("read"));
+    let superblock = superblock(&head(image));
     if superblock.features().mmp() {
         let ended = run("e2mmpstatus", [image]);
         assert_eq!(ended.code, 0, "{context}: {ended:?}");
@@ -136,7 +141,7 @@ fn assert_on_or_off(image: &Path, context: &str) {
 /// for 11 s first: there it is enough that a check without claim finds nothing to put right, and
 /// [`e2fsck_claims_and_recovers`] lets a sample wait.
 fn assert_recovers(image: &Path, scratch: &Path, context: &str) {
-    if !superblock(&fs::read(image).expect("read")).features().mmp() {
+    if is_off(image) {
         preen(image, context);
     }
     assert_clean(image, context);
@@ -160,7 +165,7 @@ fn e2fsck_claims_and_recovers() {
             power_cuts(&base, &plan, |cut, what| {
                 if superblock(cut).features().mmp() {
                     let name = folder.path().join(format!("{}", states.len()));
-                    fs::write(&name, cut).expect("write");
+                    write_sparse(&name, cut);
                     states.push((name, format!("{options}, enable {enable}: {what}")));
                 }
             });
@@ -176,11 +181,7 @@ fn e2fsck_claims_and_recovers() {
             });
         }
     });
-    assert!(
-        states
-            .iter()
-            .all(|(image, _)| superblock(&fs::read(image).expect("read")).features().mmp())
-    );
+    assert!(states.iter().all(|(image, _)| superblock(&head(image)).features().mmp()));
 }
 
 fn all_cuts(layouts: &[&str]) {
@@ -190,7 +191,7 @@ fn all_cuts(layouts: &[&str]) {
         for enable in [true, false] {
             let (base, plan) = prepare(&image, options, enable);
             let count = power_cuts(&base, &plan, |cut, what| {
-                fs::write(&image, cut).expect("write");
+                write_sparse(&image, cut);
                 let context = format!("{options}, enable {enable}: {what}");
                 assert_recovers(&image, folder.path(), &context);
             });
@@ -223,7 +224,7 @@ fn e2fsck_recovers_where_a_bitmap_is_initialised() {
                 && write.what.to_string().starts_with("block bitmap"))
         );
         power_cuts(&base, &plan, |cut, what| {
-            fs::write(&image, cut).expect("write");
+            write_sparse(&image, cut);
             assert_recovers(&image, folder.path(), &format!("{options}: {what}"));
         });
     }
@@ -238,13 +239,15 @@ fn may_mount() -> bool {
     root
 }
 
-/// A mount that does not outlive its test.
-struct Mounted(PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        must("umount", [&self.0]);
-    }
+/// Mounts an image, writes a file into it, and unmounts it; in a mount namespace of its own, so
+/// that nobody else's namespace can keep it mounted. That the file cannot be written, as in a group
+/// that the kernel finds damaged, is no fault.
+fn mount_and_write(image: &Path, dir: &Path, context: &str) {
+    let script = "mount -o loop \"$0\" \"$1\" || exit 1; \
+                  head -c 3000000 /dev/zero 2>&1 >\"$1/new\"; umount \"$1\"";
+    let arguments = ["-m", "sh", "-c", script].map(OsStr::new);
+    let ended = run("unshare", arguments.into_iter().chain([image.as_os_str(), dir.as_os_str()]));
+    assert_eq!(ended.code, 0, "{context}: {ended:?}");
 }
 
 /// The kernel may come before e2fsck does. It must mount the image, give the files as they were,
@@ -257,19 +260,13 @@ fn the_kernel_mounts_after_every_power_cut() {
     let folder = folder();
     let (image, dir) = (folder.path().join("image"), folder.path().join("dir"));
     fs::create_dir(&dir).expect("mkdir");
-    for options in [LAYOUTS[0], LAYOUTS[4], LAYOUTS[5], LAYOUTS[7], LAYOUTS[15]] {
+    for options in [LAYOUTS[0], LAYOUTS[4], LAYOUTS[15]] {
         for enable in [true, false] {
             let (base, plan) = prepare(&image, options, enable);
             power_cuts(&base, &plan, |cut, what| {
                 let context = format!("{options}, enable {enable}: {what}");
-                fs::write(&image, cut).expect("write");
-                let mounted =
-                    run("mount", [OsStr::new("-oloop"), image.as_os_str(), dir.as_os_str()]);
-                assert_eq!(mounted.code, 0, "{context}: {mounted:?}");
-                let mounted = Mounted(dir.clone());
-                // May fail in a group that the kernel finds damaged; the files must not be.
-                let _ = fs::write(dir.join("new"), vec![0x5A; 3_000_000]);
-                drop(mounted);
+                write_sparse(&image, cut);
+                mount_and_write(&image, &dir, &context);
                 assert_recovers(&image, folder.path(), &context);
             });
         }
