@@ -39,7 +39,8 @@ pub struct Geometry {
     cluster_ratio: u32,
     groups: u32,
     descriptor_size: u32,
-    /// The first descriptor block that lies the meta_bg way, and how many lie the old way.
+    /// How many descriptor blocks lie right after the superblock; with meta_bg, the later ones lie
+    /// with the groups they describe.
     old_descriptor_blocks: u32,
     meta_bg: bool,
     /// Blocks kept for descriptors after the superblock where those lie the old way.
@@ -92,7 +93,12 @@ impl Geometry {
         let inode_bytes = u64::from(superblock.u32(0x28)) * inode_size;
         let meta_bg = features.incompat & INCOMPAT_META_BG != 0;
         let first_meta_bg = superblock.u32(0x104);
-        let reserved = u64::from(superblock.u16(0xCE));
+        let kept_for_descriptors = match meta_bg {
+            true => first_meta_bg.into(),
+            false => u64::from(descriptor_blocks) + u64::from(superblock.u16(0xCE)),
+        };
+        let kept_fit = kept_for_descriptors < blocks_per_group.into();
+        check(kept_fit, "s_reserved_gdt_blocks", kept_for_descriptors)?;
         let backups = if features.compat & COMPAT_SPARSE_SUPER2 != 0 {
             Backups::These(listed([superblock.u32(0x24C), superblock.u32(0x250)], groups))
         } else if features.ro_compat & RO_COMPAT_SPARSE_SUPER != 0 {
@@ -110,10 +116,7 @@ impl Geometry {
             descriptor_size,
             old_descriptor_blocks: if meta_bg { first_meta_bg } else { descriptor_blocks },
             meta_bg,
-            kept_for_descriptors: match meta_bg {
-                true => first_meta_bg.into(),
-                false => u64::from(descriptor_blocks) + reserved,
-            },
+            kept_for_descriptors,
             inode_table_blocks: inode_bytes.div_ceil(block_size.into()),
             groups_per_flex: 1u32.checked_shl(superblock.u8(0x174).into()).unwrap_or(1 << 31),
             backups,
@@ -226,9 +229,11 @@ impl Geometry {
         u64::from(group.0 % self.descriptors_per_block()) * u64::from(self.descriptor_size)
     }
 
+    /// The descriptor's place in a copy of its block; `None` outside the file system.
     fn descriptor_at(&self, block: u64, group: GroupNumber) -> Option<ByteOffset> {
-        let block = BlockNumber(block).offset(self.block_size)?;
-        block.0.checked_add(self.descriptor_within(group)).map(ByteOffset)
+        let inside = Some(BlockNumber(block)).filter(|block| block.0 < self.blocks_count);
+        let start = inside?.offset(self.block_size)?;
+        start.0.checked_add(self.descriptor_within(group)).map(ByteOffset)
     }
 
     /// The descriptor block in the metadata of `at`, with meta_bg.

@@ -5,6 +5,7 @@ use std::fmt;
 use super::change::Change;
 use crate::layout::features::{INCOMPAT_JOURNAL_DEV, INCOMPAT_RECOVER, RO_COMPAT_ORPHAN_PRESENT};
 use crate::layout::{Features, STATE_ERROR, STATE_VALID, Superblock};
+use crate::protocol::MAX_CHECK_INTERVAL;
 
 /// A reason not to change a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,11 @@ pub enum Obstacle {
         /// Whether MMP is on, and so tells whether somebody has the file system mounted.
         mmp: bool,
     },
+    /// MMP would be turned on with an interval that is out of range.
+    Interval {
+        /// `s_mmp_update_interval`, seconds.
+        seconds: u16,
+    },
     /// The kernel or e2fsck found errors that have not been put right.
     Errors,
 }
@@ -40,6 +46,8 @@ impl Obstacle {
         let writes = change.touches_superblock(superblock);
         let unclean =
             state & STATE_VALID == 0 || features.ro_compat & RO_COMPAT_ORPHAN_PRESENT != 0;
+        let seconds = superblock.mmp_update_interval();
+        let kept = change.turns(superblock) == Some(true) && change.interval.is_none();
         let recover = features.incompat & INCOMPAT_RECOVER != 0;
         let found = [
             (features.incompat & INCOMPAT_JOURNAL_DEV != 0, Obstacle::JournalDevice),
@@ -47,6 +55,7 @@ impl Obstacle {
             (unknown.incompat | unknown.ro_compat != 0, Obstacle::NotUnderstood(unknown)),
             (writes && recover, Obstacle::NeedsRecovery { mmp }),
             (writes && !recover && unclean, Obstacle::NotClean { mmp }),
+            (kept && seconds > MAX_CHECK_INTERVAL, Obstacle::Interval { seconds }),
             (writes && state & STATE_ERROR != 0, Obstacle::Errors),
         ];
         found.into_iter().filter(|(stands, _)| *stands).map(|(_, obstacle)| obstacle).collect()
@@ -86,6 +95,11 @@ impl fmt::Display for Obstacle {
                 "was not cleanly unmounted: either another server has it mounted, which nothing \
                  here can tell, or a server died with it. Make sure that none has it mounted, then \
                  run 'e2fsck -p' and try again",
+            ),
+            Obstacle::Interval { seconds } => write!(
+                f,
+                "mmp_update_interval too big: the superblock has {seconds}; give one with \
+                 -E mmp_update_interval=",
             ),
             Obstacle::Errors => f.write_str("contains errors: run 'e2fsck -f' and try again"),
         }

@@ -136,11 +136,12 @@ pub(crate) fn content(name: &str, len: usize) -> Vec<u8> {
 fn files() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let folder = folder();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tune-files");
+        fs::create_dir_all(&folder).expect("mkdir");
         for (name, len) in FILES {
-            fs::write(folder.path().join(name), content(name, len)).expect("write");
+            fs::write(folder.join(name), content(name, len)).expect("write");
         }
-        folder.keep()
+        folder
     })
 }
 

@@ -119,7 +119,6 @@ fn states_that_forbid_a_change() {
     made();
     refused(&image, "-f -E clear_mmp", 1, "MMP is not enabled");
     refused(&image, "-f -f -E clear_mmp", 1, "MMP is not enabled");
-    must("chmod", ["400", &image.to_string_lossy()]);
 }
 
 #[test]
@@ -217,4 +216,78 @@ fn a_lost_mmp_block_does_not_leak() {
         assert!(ended.err.contains("backup superblock in group 1 says"), "{ended:?}");
         assert_eq!(differences(&before, &image), []);
     }
+}
+
+/// A device in use here is refused whatever is asked for, and says who has it.
+#[test]
+fn a_device_in_use_here() {
+    if must("id", ["-u"]).trim() != "0" {
+        eprintln!("skipped: mounting needs root");
+        return;
+    }
+    let folder = folder();
+    let (image, dir) = (folder.path().join("image"), folder.path().join("dir"));
+    mke2fs(&image, "-t ext4", "16M").expect("mke2fs");
+    std::fs::create_dir(&dir).expect("mkdir");
+    // In a mount namespace of its own, so that nobody else's can keep it mounted.
+    let script = "mount -o loop \"$1\" \"$2\" || exit 99; d=$(findmnt -no SOURCE \"$2\"); \
+                  for o in -Ommp -O^mmp; do for i in $d \"$1\"; do \
+                  \"$0\" -f $o $i; echo $?; done; done 2>&1; umount \"$2\"";
+    let program = OsStr::new(env!("CARGO_BIN_EXE_mmptune"));
+    let arguments = ["-m", "sh", "-c", script].map(OsStr::new).into_iter();
+    let ended = run("unshare", arguments.chain([program, image.as_os_str(), dir.as_os_str()]));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(ended.out.lines().filter(|line| *line == "1").count(), 4, "{ended:?}");
+    assert_eq!(ended.out.matches("is in use on this machine").count(), 4, "{ended:?}");
+    assert_eq!(ended.out.matches("mounted on").count(), 4, "{ended:?}");
+}
+
+#[test]
+fn an_image_cut_short() {
+    let folder = folder();
+    let image = folder.path().join("image");
+    mke2fs(&image, "-t ext4", "16M").expect("mke2fs");
+    must("truncate", ["-s", "12M", &image.to_string_lossy()]);
+    refused(&image, "-O mmp", 1, "ends beyond the device");
+}
+
+#[test]
+fn an_interval_left_too_big_by_others() {
+    let folder = folder();
+    let image = folder.path().join("image");
+    mke2fs(&image, "-t ext4", "16M").expect("mke2fs");
+    must("debugfs", ["-w", "-R", "ssv mmp_interval 400", &image.to_string_lossy()]);
+    assert_eq!(tune2fs("-f -O mmp", &image).code, 1);
+    refused(&image, "-O mmp", 1, "mmp_update_interval too big");
+    assert_eq!(mmptune("-O mmp -E mmp_update_interval=7", &image).code, 0);
+    assert_eq!(header(&image, "MMP update interval"), 7);
+}
+
+/// The plan is shown, as text and as JSON, and nothing is done.
+#[test]
+fn a_dry_run_changes_nothing() {
+    let folder = folder();
+    let (image, before) = (folder.path().join("image"), folder.path().join("before"));
+    mke2fs(&image, "-t ext4 -b 1024", "16M").expect("mke2fs");
+    copy(&image, &before);
+    let text = mmptune("-n -O mmp", &image);
+    let json = mmptune("-n --json -O mmp", &image);
+    assert_eq!((text.code, json.code), (0, 0), "{text:?} {json:?}");
+    assert_eq!(differences(&before, &image), []);
+    assert!(
+        text.out.contains("block 8193, backup superblock in group 1: say the same"),
+        "{text:?}"
+    );
+    let document: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+    let device = &document["devices"][0];
+    let steps = device["plan"].as_array().expect("a plan").len();
+    assert_eq!(steps, text.out.lines().count());
+    assert_eq!(device["mmp_enabled"], true);
+    assert_eq!(device["plan"][0]["what"], "superblock");
+    let done = mmptune("--json -O mmp", &image);
+    let document: serde_json::Value = serde_json::from_str(&done.out).expect("JSON");
+    assert_eq!(document["devices"][0]["block_number"], header(&image, "MMP block number"));
+    let again = mmptune("--json -E mmp_update_interval=999", &image);
+    let document: serde_json::Value = serde_json::from_str(&again.out).expect("JSON");
+    assert_eq!((again.code, &document["devices"][0]["exit_code"]), (1, &1.into()), "{again:?}");
 }

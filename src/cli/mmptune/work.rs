@@ -13,10 +13,13 @@ use super::outcome::Outcome;
 use super::{NAME, Stop};
 use crate::daemon::{self, Alarm, FsckHold, NotHeld, drive, now, our_names};
 use crate::device::{DeviceError, MmpDevice, Plain, Reader, Writer, shown};
-use crate::layout::{MmpBlock, Superblock};
+use crate::layout::{BlockNumber, MmpBlock, Superblock};
 use crate::protocol::{Machine, Phase, Refusal, Still, Stillness, Verdict};
 use crate::report::{Holder, Progress, complain, describe_refusal, seconds_text};
 use crate::tune::{Change, Disk, Obstacle, Plan, Source, Stamp, Stopped, Survey, carry_out};
+
+/// A thread that waits for a signal needs little.
+const STACK: usize = 64 * 1024;
 
 /// A change to make.
 pub(super) struct Work {
@@ -155,6 +158,8 @@ impl Work {
         disk: &mut D,
         look: impl FnMut(&mut D) -> Result<(), Broken>,
     ) -> Result<(), Stop> {
+        // From here on a signal must not leave half a change behind.
+        ending_signals().thread_block().map_err(|errno| self.trouble(errno.desc()))?;
         carry_out(plan, disk, look).map_err(|stopped| match &stopped {
             Stopped::Looked { why, begun: false } => {
                 self.refused(format!("{why}; nothing changed"))
@@ -176,7 +181,7 @@ impl Work {
             self.warn("-ff: not watched; nobody else may use it meanwhile");
             return Ok(Guard::None);
         }
-        // From here on a signal must neither leave a claim behind nor half a change.
+        // From here on a signal must not leave a claim behind.
         let stop = stop_on_signals().map_err(|error| self.trouble(Plain(&error)))?;
         let alarm = Alarm::new(&stop).map_err(|error| self.trouble(Plain(&error)))?;
         let line = Progress::new(!self.quiet).line(&self.path, 0);
@@ -248,6 +253,10 @@ impl Work {
         if self.change.is_done(&superblock) {
             return Ok(superblock);
         }
+        let end = BlockNumber(superblock.blocks_count()).offset(superblock.block_size());
+        if end.is_none_or(|end| end.0 > reader.size()) {
+            return Err(self.refused("the file system ends beyond the device; run 'e2fsck -f'"));
+        }
         for obstacle in Obstacle::all(&superblock, &self.change) {
             if !obstacle.can_be_overridden() {
                 return Err(self.refused(obstacle));
@@ -281,13 +290,17 @@ fn still_on(device: &mut MmpDevice<Writer>) -> bool {
     device.device_mut().superblock().is_ok_and(|superblock| superblock.features().mmp())
 }
 
+fn ending_signals() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
+}
+
 /// Turns the signals that end a program into a wish to stop, which only waiting heeds.
 fn stop_on_signals() -> io::Result<daemon::Stop> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    let signals = ending_signals();
     signals.thread_block()?;
     let stop = daemon::Stop::new()?;
     let raised = stop.clone();
-    thread::Builder::new().stack_size(64 * 1024).spawn(move || {
+    thread::Builder::new().stack_size(STACK).spawn(move || {
         if signals.wait().is_ok() {
             raised.raise();
         }
