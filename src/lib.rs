@@ -5,6 +5,7 @@
 //! - [`cli`]: what each program's command line means, and the few lines that wire the rest
 //! - [`mount`]: the mount helper: options, handover to the real mount
 //! - [`daemon`]: threads, deadlines, real time, what to do on a loss
+//! - [`tune`]: changes to a file system, as a plan of writes and what carries it out
 //! - [`report`]: text, JSON, exit codes
 //! - [`protocol`]: the rules of MMP as state machines without I/O, clock or randomness
 //! - [`device`]: the one room that touches a device
@@ -17,3 +18,4 @@ pub mod layout;
 pub mod mount;
 pub mod protocol;
 pub mod report;
+pub mod tune;

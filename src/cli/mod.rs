@@ -7,4 +7,5 @@ pub mod mmpcheck;
 pub mod mmpd;
 pub mod mmpdump;
 pub mod mmprun;
+pub mod mmptune;
 pub mod mount_mmp;

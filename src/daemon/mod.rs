@@ -6,6 +6,7 @@
 mod child;
 mod clock;
 mod drive;
+mod fsck;
 mod holder;
 mod limits;
 mod notify;
@@ -14,6 +15,7 @@ mod supervisor;
 pub use child::{Child, spawn};
 pub use clock::{Alarm, Stop, now};
 pub use drive::{BlockIo, drive};
+pub use fsck::{FsckHold, NotHeld};
 pub use holder::{Ending, HolderOptions, News, node_name, our_names, random};
 pub use limits::allow_devices;
 pub use notify::ServiceManager;

@@ -126,7 +126,7 @@ impl Reader {
 
     /// Gives up O_DIRECT for an image whose file system can only do it in units larger than
     /// `block_size` bytes: writing such a unit would write blocks that are somebody else's.
-    pub(super) fn fit_blocks(&mut self, block_size: u32) -> Result<(), DeviceError> {
+    pub fn fit_blocks(&mut self, block_size: u32) -> Result<(), DeviceError> {
         if self.sector <= block_size as usize {
             return Ok(());
         }

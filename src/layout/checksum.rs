@@ -8,9 +8,23 @@ pub fn crc32c(seed: u32, data: &[u8]) -> u32 {
     !::crc32c::crc32c_append(!seed, data)
 }
 
+/// crc16 as ext4's older descriptor checksum uses it: the reflected polynomial 0xA001 (CRC-16/ARC),
+/// started from `seed` and not inverted. Source: the kernel's `lib/crc16.c`.
+pub fn crc16(seed: u16, data: &[u8]) -> u16 {
+    data.iter().fold(seed, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte), |crc, _| (crc >> 1) ^ (0xA001 * (crc & 1)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::crc32c;
+    use super::{crc16, crc32c};
+
+    #[test]
+    fn crc16_is_the_catalogues_arc() {
+        assert_eq!(crc16(0, b"123456789"), 0xBB3D);
+        assert_eq!(crc16(crc16(!0, b"1234"), b"56789"), crc16(!0, b"123456789"));
+    }
 
     #[test]
     fn is_the_standard_sum_without_its_inversions() {

@@ -17,6 +17,12 @@ pub struct Features {
     pub ro_compat: u32,
 }
 
+/// Compat: only the groups in `s_backup_bgs` have backups.
+pub const COMPAT_SPARSE_SUPER2: u32 = 0x200;
+/// Incompat: group descriptors lie with the groups they describe.
+pub const INCOMPAT_META_BG: u32 = 0x10;
+/// Incompat: the metadata of several groups lies together.
+pub const INCOMPAT_FLEX_BG: u32 = 0x200;
 /// Incompat: multiple-mount protection is on.
 pub const INCOMPAT_MMP: u32 = 0x100;
 /// Incompat: the journal must be replayed (`needs_recovery`).
@@ -27,8 +33,22 @@ pub const INCOMPAT_JOURNAL_DEV: u32 = 0x8;
 pub const INCOMPAT_64BIT: u32 = 0x80;
 /// Incompat: the checksum seed is kept in `s_checksum_seed`.
 pub const INCOMPAT_CSUM_SEED: u32 = 0x2000;
+/// Ro-compat: only some groups have backups.
+pub const RO_COMPAT_SPARSE_SUPER: u32 = 0x1;
+/// Ro-compat: group descriptors carry crc16 checksums (`uninit_bg`).
+pub const RO_COMPAT_GDT_CSUM: u32 = 0x10;
+/// Ro-compat: the bitmaps count clusters of several blocks.
+pub const RO_COMPAT_BIGALLOC: u32 = 0x200;
 /// Ro-compat: metadata carries crc32c checksums.
 pub const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
+/// Ro-compat: the orphan file may list files; set while mounted.
+pub const RO_COMPAT_ORPHAN_PRESENT: u32 = 0x10000;
+
+/// Incompat and ro-compat features under which descriptors, block bitmaps and the superblock mean
+/// what this suite takes them to mean, whatever else the feature is about. Compression and the
+/// snapshots of old kernels are not among them.
+const UNDERSTOOD_INCOMPAT: u32 = 0x3_F7DE;
+const UNDERSTOOD_RO_COMPAT: u32 = 0x1_F77B;
 
 /// Bits and their names.
 type Table = [(u32, &'static str)];
@@ -42,7 +62,7 @@ const COMPAT: &Table = &[
     (0x20, "dir_index"),
     (0x40, "lazy_bg"),
     (0x100, "snapshot_bitmap"),
-    (0x200, "sparse_super2"),
+    (COMPAT_SPARSE_SUPER2, "sparse_super2"),
     (0x400, "fast_commit"),
     (0x800, "stable_inodes"),
     (0x1000, "orphan_file"),
@@ -53,11 +73,11 @@ const INCOMPAT: &Table = &[
     (0x2, "filetype"),
     (INCOMPAT_RECOVER, "needs_recovery"),
     (INCOMPAT_JOURNAL_DEV, "journal_dev"),
-    (0x10, "meta_bg"),
+    (INCOMPAT_META_BG, "meta_bg"),
     (0x40, "extent"),
     (INCOMPAT_64BIT, "64bit"),
     (INCOMPAT_MMP, "mmp"),
-    (0x200, "flex_bg"),
+    (INCOMPAT_FLEX_BG, "flex_bg"),
     (0x400, "ea_inode"),
     (0x1000, "dirdata"),
     (INCOMPAT_CSUM_SEED, "metadata_csum_seed"),
@@ -68,21 +88,21 @@ const INCOMPAT: &Table = &[
 ];
 
 const RO_COMPAT: &Table = &[
-    (0x1, "sparse_super"),
+    (RO_COMPAT_SPARSE_SUPER, "sparse_super"),
     (0x2, "large_file"),
     (0x8, "huge_file"),
-    (0x10, "uninit_bg"),
+    (RO_COMPAT_GDT_CSUM, "uninit_bg"),
     (0x20, "dir_nlink"),
     (0x40, "extra_isize"),
     (0x100, "quota"),
-    (0x200, "bigalloc"),
+    (RO_COMPAT_BIGALLOC, "bigalloc"),
     (RO_COMPAT_METADATA_CSUM, "metadata_csum"),
     (0x800, "replica"),
     (0x1000, "read-only"),
     (0x2000, "project"),
     (0x4000, "shared_blocks"),
     (0x8000, "verity"),
-    (0x10000, "orphan_present"),
+    (RO_COMPAT_ORPHAN_PRESENT, "orphan_present"),
 ];
 
 /// The sets in the order dumpe2fs prints them, with the letter it gives unknown bits of each.
@@ -108,6 +128,16 @@ impl Features {
     /// Whether block numbers have 64 bits.
     pub fn is_64bit(&self) -> bool {
         self.incompat & INCOMPAT_64BIT != 0
+    }
+
+    /// The features that forbid a change because this suite does not know what they do to the
+    /// metadata it would write.
+    pub fn not_understood(&self) -> Features {
+        Features {
+            compat: 0,
+            incompat: self.incompat & !UNDERSTOOD_INCOMPAT,
+            ro_compat: self.ro_compat & !UNDERSTOOD_RO_COMPAT,
+        }
     }
 
     /// The features set, by name; a bit without a name as `FEATURE_C12`, the way dumpe2fs does.

@@ -3,7 +3,8 @@
 use byteorder::{ByteOrder, LittleEndian};
 
 use super::checksum::crc32c;
-use super::features::{Features, INCOMPAT_CSUM_SEED};
+use super::features::{Features, INCOMPAT_CSUM_SEED, RO_COMPAT_GDT_CSUM};
+use super::group::GroupChecksum;
 use super::mmp::{MMP_SIZE, MmpChecksum};
 use super::text::Escaped;
 use super::units::{BlockNumber, ByteOffset};
@@ -12,6 +13,11 @@ use super::units::{BlockNumber, ByteOffset};
 pub const SUPERBLOCK_OFFSET: ByteOffset = ByteOffset(1024);
 /// Its size in bytes.
 pub const SUPERBLOCK_SIZE: usize = 1024;
+
+/// `s_state`: the file system was left in order.
+pub const STATE_VALID: u16 = 0x1;
+/// `s_state`: errors were found.
+pub const STATE_ERROR: u16 = 0x2;
 
 const EXT_MAGIC: u16 = 0xEF53;
 /// 64 KiB, the largest block size ext4 knows, is 1 KiB shifted by 6.
@@ -70,7 +76,7 @@ pub enum SuperblockError {
 }
 
 /// A superblock that has the magic, a known block size and, where there is one, a true checksum.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
     raw: [u8; SUPERBLOCK_SIZE],
 }
@@ -100,6 +106,16 @@ impl Superblock {
     /// The bytes as read.
     pub fn as_bytes(&self) -> &[u8; SUPERBLOCK_SIZE] {
         &self.raw
+    }
+
+    /// The bytes to write, with the checksum the features ask for.
+    pub fn sealed(&self) -> [u8; SUPERBLOCK_SIZE] {
+        let mut raw = self.raw;
+        if self.features().metadata_csum() {
+            let sum = crc32c(!0, &raw[..OFFSET_CHECKSUM]);
+            LittleEndian::write_u32(&mut raw[OFFSET_CHECKSUM..], sum);
+        }
+        raw
     }
 
     /// The field of 8 bits at `offset` of the superblock.
@@ -204,6 +220,78 @@ impl Superblock {
         BlockNumber(self.u64(0x168))
     }
 
+    /// `s_state`.
+    pub fn state(&self) -> u16 {
+        self.u16(0x3A)
+    }
+
+    /// What checksums of group descriptors and bitmaps are made with.
+    pub fn group_checksum(&self) -> GroupChecksum {
+        let features = self.features();
+        if features.metadata_csum() {
+            GroupChecksum::Crc32c { seed: self.checksum_seed() }
+        } else if features.ro_compat & RO_COMPAT_GDT_CSUM != 0 {
+            GroupChecksum::Crc16 { uuid: self.uuid() }
+        } else {
+            GroupChecksum::None
+        }
+    }
+
+    /// The same with another `s_state`.
+    #[must_use]
+    pub fn with_state(mut self, state: u16) -> Self {
+        LittleEndian::write_u16(&mut self.raw[0x3A..], state);
+        self
+    }
+
+    /// The same with other incompat features.
+    #[must_use]
+    pub fn with_incompat(mut self, incompat: u32) -> Self {
+        LittleEndian::write_u32(&mut self.raw[0x60..], incompat);
+        self
+    }
+
+    /// The same with another `s_wtime`, seconds since the epoch.
+    #[must_use]
+    pub fn with_write_time(mut self, seconds: u64) -> Self {
+        let bytes = seconds.to_le_bytes();
+        self.raw[0x30..0x34].copy_from_slice(&bytes[..4]);
+        self.raw[0x274] = bytes[4];
+        self
+    }
+
+    /// The same with another `s_block_group_nr`: the group a backup lies in.
+    #[must_use]
+    pub fn with_block_group(mut self, group: u16) -> Self {
+        LittleEndian::write_u16(&mut self.raw[0x5A..], group);
+        self
+    }
+
+    /// The same with another `s_free_blocks_count`; its upper half exists only with 64bit.
+    #[must_use]
+    pub fn with_free_blocks_count(mut self, blocks: u64) -> Self {
+        let bytes = blocks.to_le_bytes();
+        self.raw[0x0C..0x10].copy_from_slice(&bytes[..4]);
+        if self.features().is_64bit() {
+            self.raw[0x158..0x15C].copy_from_slice(&bytes[4..]);
+        }
+        self
+    }
+
+    /// The same with another `s_mmp_block`; 0 where there is none.
+    #[must_use]
+    pub fn with_mmp_block(mut self, block: BlockNumber) -> Self {
+        LittleEndian::write_u64(&mut self.raw[0x168..], block.0);
+        self
+    }
+
+    /// The same with another `s_mmp_update_interval`, seconds.
+    #[must_use]
+    pub fn with_mmp_update_interval(mut self, seconds: u16) -> Self {
+        LittleEndian::write_u16(&mut self.raw[0x166..], seconds);
+        self
+    }
+
     /// Where the MMP block is, if MMP is on and the place is inside the file system.
     pub fn mmp(&self) -> Result<MmpArea, SuperblockError> {
         if !self.features().mmp() {
@@ -274,6 +362,27 @@ mod tests {
         assert!(matches!(csum, Err(SuperblockError::Checksum { stored: 0, .. })));
         let off = Superblock::parse(raw(&[(0x60, 0)])).expect("parses").mmp();
         assert_eq!(off, Err(SuperblockError::NoMmp));
+    }
+
+    #[test]
+    fn setters_touch_their_field_only() {
+        let plain = Superblock::parse(raw(&[])).expect("valid");
+        let wide = plain.clone().with_incompat(INCOMPAT_MMP | INCOMPAT_64BIT);
+        let changed = |before: &Superblock, after: Superblock| -> Vec<usize> {
+            (0..SUPERBLOCK_SIZE).filter(|i| before.raw[*i] != after.raw[*i]).collect()
+        };
+        let all = u64::MAX;
+        assert_eq!(changed(&plain, plain.clone().with_free_blocks_count(all)), [12, 13, 14, 15]);
+        let wide_free = changed(&wide, wide.clone().with_free_blocks_count(all));
+        assert_eq!(wide_free, [12, 13, 14, 15, 0x158, 0x159, 0x15A, 0x15B]);
+        assert_eq!(wide.clone().with_free_blocks_count(all - 1).free_blocks_count(), all - 1);
+        let time = changed(&plain, plain.clone().with_write_time(all));
+        assert_eq!(time, [0x30, 0x31, 0x32, 0x33, 0x274]);
+        assert_eq!(changed(&plain, plain.clone().with_state(!0)), [0x3A, 0x3B]);
+        assert_eq!(changed(&plain, plain.clone().with_block_group(!0)), [0x5A, 0x5B]);
+        assert_eq!(plain.clone().with_mmp_block(BlockNumber(9)).mmp_block(), BlockNumber(9));
+        assert_eq!(plain.clone().with_mmp_update_interval(9).mmp_update_interval(), 9);
+        assert_eq!(plain.sealed(), plain.raw);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Quantities that must not be mixed up: block numbers and byte offsets.
+//! Quantities that must not be mixed up: block numbers, group numbers and byte offsets.
 
 use std::fmt;
 
@@ -14,6 +14,16 @@ impl BlockNumber {
     /// Where the block begins, for blocks of `block_size` bytes; `None` where that is past 2^64.
     pub fn offset(self, block_size: u32) -> Option<ByteOffset> {
         self.0.checked_mul(u64::from(block_size)).map(ByteOffset)
+    }
+}
+
+/// A block group, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupNumber(pub u32);
+
+impl fmt::Display for GroupNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

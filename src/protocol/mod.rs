@@ -8,6 +8,7 @@
 //! | machine | what it settles | can it write? |
 //! | --- | --- | --- |
 //! | [`Check`] | may this be mounted? | no, by its type |
+//! | [`Still`] | does anybody write the block, whatever it says? | no, by its type |
 //! | [`Claim`] | become the holder, or learn who is | yes |
 //! | [`Hold`] | stay the holder, release, notice a loss | yes |
 //! | [`Handover`] | give a device to a mount by the kernel | yes |
@@ -19,6 +20,7 @@ mod claim;
 mod handover;
 mod hold;
 mod look;
+mod still;
 mod time;
 mod timing;
 
@@ -29,6 +31,7 @@ pub use handover::{
 };
 pub use hold::{Hold, HoldOutcome, HoldRequest, Loss, Notice};
 pub use look::{ReadError, ReadResult};
+pub use still::{Still, Stillness};
 pub use time::{Instant, Now};
 pub use timing::{
     DEFAULT_CHECK_INTERVAL, MAX_CHECK_INTERVAL, POLL, READ_RETRIES, SETTLE, effective_interval,

@@ -1,0 +1,143 @@
+//! Beside e2fsprogs in earnest: what one turns on the other turns off, with every guard in force.
+//! Each of these waits for real guard intervals.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::common::{
+    Ended, assert_clean, copy, differences, folder, header, mke2fs, mmptune, must, run, tune2fs,
+};
+
+fn made(image: &Path) {
+    mke2fs(image, "-t ext4", "16M").expect("mke2fs");
+}
+
+/// Puts a sequence into the MMP block.
+fn set_sequence(image: &Path, sequence: &str) {
+    let request = format!("set_mmp_value seq {sequence}");
+    let request = ["-w", "-c", "-R", &request].map(OsStr::new);
+    must("debugfs", request.into_iter().chain([image.as_os_str()]));
+}
+
+fn sequence(image: &Path) -> String {
+    let text = run("debugfs", [OsStr::new("-R"), OsStr::new("dump_mmp"), image.as_os_str()]).out;
+    let line = text.lines().find_map(|line| line.strip_prefix("sequence: "));
+    line.unwrap_or_else(|| panic!("{text}")).to_owned()
+}
+
+fn timed(run: impl FnOnce() -> Ended) -> (Ended, Duration) {
+    let began = Instant::now();
+    (run(), began.elapsed())
+}
+
+#[test]
+fn on_with_tune2fs_off_with_mmptune() {
+    let folder = folder();
+    let image = folder.path().join("image");
+    made(&image);
+    assert_eq!(tune2fs("-O mmp", &image).code, 0);
+    let (ended, took) = timed(|| mmptune("-O ^mmp", &image));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(took >= Duration::from_secs(11), "off without a guard interval: {took:?}");
+    assert_clean(&image, "off");
+}
+
+#[test]
+fn on_with_mmptune_off_with_tune2fs() {
+    let folder = folder();
+    let image = folder.path().join("image");
+    made(&image);
+    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    assert_eq!(run("e2mmpstatus", [&image]).code, 0);
+    assert_eq!(tune2fs("-O ^mmp", &image).code, 0);
+    assert_clean(&image, "off");
+}
+
+/// A claim leaves the block clean, with the interval it had.
+#[test]
+fn the_interval_is_changed_under_a_claim() {
+    let folder = folder();
+    let image = folder.path().join("image");
+    made(&image);
+    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    let ended = mmptune("-E mmp_update_interval=20", &image);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(header(&image, "MMP update interval"), 20);
+    assert_eq!(sequence(&image), "ff4d4d50");
+    assert_eq!(run("e2mmpstatus", [&image]).code, 0);
+    assert_clean(&image, "interval");
+}
+
+#[test]
+fn a_killed_e2fsck_is_cleared() {
+    let folder = folder();
+    let image = folder.path().join("image");
+    made(&image);
+    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    set_sequence(&image, "0xe24d4d50");
+    // e2fsck does not go on, and neither does a change.
+    assert_eq!(run("e2fsck", [OsStr::new("-fp"), image.as_os_str()]).code & 8, 8);
+    let ended = mmptune("-O ^mmp", &image);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains("mmptune -f -E clear_mmp"), "{ended:?}");
+    let (ended, took) = timed(|| mmptune("-f -E clear_mmp", &image));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    // A living e2fsck writes once a minute.
+    assert!(took >= Duration::from_secs(66), "{took:?}");
+    assert_eq!(sequence(&image), "ff4d4d50");
+    let ended = run("e2fsck", [OsStr::new("-fp"), image.as_os_str()]);
+    assert!(ended.code <= 1, "{ended:?}");
+}
+
+#[test]
+fn clearing_at_once_takes_two_f() {
+    let folder = folder();
+    let image = folder.path().join("image");
+    made(&image);
+    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    set_sequence(&image, "0xe24d4d50");
+    let (ended, took) = timed(|| mmptune("-f -f -E clear_mmp", &image));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(took < Duration::from_secs(10) && ended.err.contains("-ff: not watched"), "{ended:?}");
+    assert_eq!(sequence(&image), "ff4d4d50");
+}
+
+/// Somebody who writes the block is named, and nothing is written.
+#[test]
+fn a_block_that_advances_is_left_alone() {
+    let folder = folder();
+    for arguments in ["-O ^mmp", "-f -E clear_mmp", "-E mmp_update_interval=9"] {
+        let image = folder.path().join("image");
+        made(&image);
+        assert_eq!(mmptune("-O mmp", &image).code, 0);
+        set_sequence(&image, "0x10");
+        let mut stopped = false;
+        std::thread::scope(|scope| {
+            let change = scope.spawn(|| mmptune(arguments, &image));
+            std::thread::sleep(Duration::from_secs(2));
+            set_sequence(&image, "0x11");
+            let ended = change.join().expect("joined");
+            assert_eq!(ended.code, 1, "{arguments}: {ended:?}");
+            assert!(ended.err.contains("in use") && ended.err.contains("node '"), "{ended:?}");
+            stopped = true;
+        });
+        assert!(stopped && sequence(&image) == "00000011", "{arguments}");
+    }
+}
+
+/// An unreplayed journal would overwrite the change.
+#[test]
+fn a_crashed_server_leaves_a_journal_to_replay_first() {
+    let folder = folder();
+    let (image, before) = (folder.path().join("image"), folder.path().join("before"));
+    made(&image);
+    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    let request = ["-w", "-c", "-R", "feature needs_recovery"].map(OsStr::new);
+    must("debugfs", request.into_iter().chain([image.as_os_str()]));
+    copy(&image, &before);
+    let ended = mmptune("-f -O ^mmp", &image);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains("the journal needs recovery"), "{ended:?}");
+    assert_eq!(differences(&before, &image), []);
+}
