@@ -1,6 +1,6 @@
 # Everything a fresh machine needs for these is installed by tests/setup.sh.
 
-.PHONY: all demo test soak lint clean
+.PHONY: all demo test test-vm soak lint clean
 
 all:
 	cargo build --release --locked
@@ -22,6 +22,10 @@ lint:
 test: lint
 	cargo test --locked
 	$(MAKE) demo
+
+# Two kernels that share disks, in software-emulated machines.
+test-vm:
+	tests/vm/run
 
 # The proof at length: hours.
 soak: | setup

@@ -1,15 +1,15 @@
-//! `mmpd`: the heartbeat.
+//! `mmpd hold`: be kmmpd from user space.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 use nix::sys::signal::Signal;
 
-use super::common::{duration, resolve_all, run};
+use super::NAME;
+use crate::cli::common::{duration, resolve_all};
 use crate::daemon::{
     Ending, Happening, HolderOptions, News, ServiceManager, Supervisor, now, spawn,
 };
@@ -18,22 +18,8 @@ use crate::protocol::{Instant, Refusal};
 use crate::report::exit::{DONE, REFUSED, TROUBLE};
 use crate::report::{Progress, describe_notice};
 
-const NAME: &str = "mmpd";
 /// How long a device that does not answer is waited for at the end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
-
-/// Multiple-mount protection from user space.
-#[derive(Debug, Parser)]
-#[command(name = NAME, version)]
-pub struct Arguments {
-    #[command(subcommand)]
-    job: Job,
-}
-
-#[derive(Debug, Subcommand)]
-enum Job {
-    Hold(Hold),
-}
 
 /// Claims devices and holds them: rewrites each MMP block every second, as the kernel's kmmpd does
 /// for a mounted file system, so that nobody else mounts them. On SIGTERM, SIGINT or SIGHUP releases them
@@ -42,7 +28,7 @@ enum Job {
 /// Exit status: 0 released; 1 refused because of a device's state, or lost; 2 wrong usage, or it
 /// could not be carried out.
 #[derive(Debug, Args)]
-struct Hold {
+pub(super) struct Arguments {
     /// How often to rewrite the block, 100ms to 150s
     #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s")]
     interval: Duration,
@@ -65,13 +51,6 @@ fn interval(text: &str) -> Result<Duration, String> {
     if range.contains(&interval) { Ok(interval) } else { Err("not from 100ms to 150s".to_owned()) }
 }
 
-/// The program.
-pub fn main() -> ExitCode {
-    run(NAME, TROUBLE, |arguments: Arguments| match arguments.job {
-        Job::Hold(arguments) => hold(&arguments),
-    })
-}
-
 /// What `mmpd hold` knows of one device.
 struct Device {
     path: PathBuf,
@@ -81,7 +60,7 @@ struct Device {
 }
 
 struct Holding<'a> {
-    arguments: &'a Hold,
+    arguments: &'a Arguments,
     devices: Vec<Device>,
     supervisor: Supervisor,
     progress: Progress,
@@ -91,7 +70,8 @@ struct Holding<'a> {
     leaving: Option<Instant>,
 }
 
-fn hold(arguments: &Hold) -> anyhow::Result<u8> {
+/// The command.
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let paths = resolve_all(&arguments.devices)?;
     for (index, path) in paths.iter().enumerate() {
         if paths[..index].contains(path) {

@@ -1,0 +1,32 @@
+//! `mmpd`: the heartbeat. A file for each of its commands.
+
+mod hold;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::common::run;
+use crate::report::exit::TROUBLE;
+
+const NAME: &str = "mmpd";
+
+/// Multiple-mount protection from user space.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    Hold(hold::Arguments),
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    run(NAME, TROUBLE, |arguments: Arguments| match arguments.job {
+        Job::Hold(arguments) => hold::run(&arguments),
+    })
+}
