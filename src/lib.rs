@@ -6,7 +6,7 @@
 //! - [`mount`]: the mount helper: options, handover to the real mount
 //! - [`daemon`]: threads, deadlines, real time, what to do on a loss
 //! - [`tune`]: changes to a file system, as a plan of writes and what carries it out
-//! - [`report`]: text, JSON, exit codes
+//! - [`report`]: text, JSON, metrics, exit codes
 //! - [`protocol`]: the rules of MMP as state machines without I/O, clock or randomness
 //! - [`device`]: the one room that touches a device
 //! - [`layout`]: what lies on the disk, bytes in, bytes out

@@ -1,17 +1,18 @@
-//! What people and programs are told: words, JSON, progress, exit codes.
+//! What people and programs are told: words, JSON, metrics, progress, exit codes.
 //!
 //! One state has one word, in every program, message and field.
 
 pub mod exit;
 mod header;
 mod json;
+pub mod metrics;
 mod output;
 mod progress;
 mod words;
 
 pub use header::header;
 pub use json::{BlockFields, Document, HolderFields, VerdictFields};
-pub use output::{complain, emit};
+pub use output::{complain, emit, replace};
 pub use progress::{Narrator, Progress, ProgressLine};
 pub use words::{
     Holder, date, describe_found, describe_loss, describe_notice, describe_refusal,
