@@ -7,6 +7,7 @@
 
 mod buffer;
 mod direct;
+mod discover;
 mod error;
 mod loopdev;
 mod mmp;
@@ -16,9 +17,10 @@ mod users;
 mod writer;
 
 pub use direct::{Kind, Reader};
+pub use discover::{block_devices, filesystem, is_read_only, kernel_name};
 pub use error::{DeviceError, Plain, shown};
 pub use loopdev::LoopDevice;
 pub use mmp::MmpDevice;
-pub use name::{block_devices, format_uuid, kernel_path, resolve};
+pub use name::{format_uuid, kernel_path, resolve};
 pub use users::{MountPoint, mounts_of};
 pub use writer::Writer;

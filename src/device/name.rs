@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{major, minor};
 
 use super::direct::Reader;
+use super::discover::block_devices;
 use super::error::{DeviceError, shown};
 
 /// The names by which a device can be asked for, and the folder in which udev keeps links for each.
@@ -115,17 +116,6 @@ fn search(spec: &OsStr, tag: &str, value: &[u8]) -> Result<PathBuf, DeviceError>
             )))
         }
     }
-}
-
-/// Every block device that nothing else is built on (a path below multipath, a leg of a mirror).
-pub fn block_devices() -> Vec<PathBuf> {
-    let table = fs::read_to_string("/proc/partitions").unwrap_or_default();
-    let rows = table.lines().skip(2).filter_map(|line| line.split_whitespace().nth(3));
-    let free = rows.filter(|name| {
-        let holders = fs::read_dir(Path::new("/sys/class/block").join(name).join("holders"));
-        holders.is_ok_and(|mut entries| entries.next().is_none())
-    });
-    free.map(|name| Path::new("/dev").join(name.replace('!', "/"))).collect()
 }
 
 /// A UUID in its usual form.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
@@ -27,20 +27,35 @@ pub struct MountPoint {
 pub fn mounts_of(number: u64) -> Vec<MountPoint> {
     let wanted = format!("{}:{}", major(number), minor(number));
     let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    parse_mountinfo(&table, &wanted)
+    let is_it = |source: &Path| {
+        let metadata = fs::metadata(source).ok().filter(|m| m.file_type().is_block_device());
+        metadata.is_some_and(|m| m.rdev() == number)
+    };
+    parse_mountinfo(&table, &wanted, is_it)
 }
 
-/// Lines of `/proc/self/mountinfo` whose device is `wanted`; see proc(5) for the fields.
-fn parse_mountinfo(table: &[u8], wanted: &str) -> Vec<MountPoint> {
+/// Lines of `/proc/self/mountinfo` whose device is `wanted`; see proc(5) for the fields. A Lustre
+/// target's mount has a number of its own, and the ldiskfs below it is mounted where nobody sees
+/// it: only the source, judged by `is_source`, tells the device.
+fn parse_mountinfo(
+    table: &[u8],
+    wanted: &str,
+    is_source: impl Fn(&Path) -> bool,
+) -> Vec<MountPoint> {
     let lines = table.split(|b| *b == b'\n');
     let mounts = lines.filter_map(|line| {
         let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
         let dash = fields.iter().position(|field| *field == b"-")?;
         let fstype = String::from_utf8_lossy(fields.get(dash + 1)?).into_owned();
         let dir = PathBuf::from(std::ffi::OsStr::from_bytes(&unescape(fields.get(4)?)));
+        let source = unescape(fields.get(dash + 2)?);
+        let lustre = fstype == "lustre";
+        let found = *fields.get(2)? == wanted.as_bytes()
+            || (lustre && is_source(Path::new(std::ffi::OsStr::from_bytes(&source))));
         let mut options = fields.get(dash + 3)?.split(|b| *b == b',');
-        let read_only = options.any(|option| option == b"ro");
-        (*fields.get(2)? == wanted.as_bytes()).then_some(MountPoint { dir, fstype, read_only })
+        // Lustre shows its targets as read-only; the ldiskfs below is not.
+        let read_only = !lustre && options.any(|option| option == b"ro");
+        found.then_some(MountPoint { dir, fstype, read_only })
     });
     mounts.collect()
 }
@@ -126,14 +141,20 @@ mod tests {
     fn reads_mountinfo() {
         let table = b"36 35 98:0 / /mnt/a\\040b rw,noatime master:1 - ext4 /dev/sdb rw\n\
                       37 35 98:2 / /other rw - xfs /dev/sdc ro,noquota\n\
+                      38 35 0:60 / /srv/ost0 ro - lustre /dev/mapper/ost\\0400 ro\n\
                       garbage\n";
-        let mounts = parse_mountinfo(table, "98:0");
+        let parse = |wanted| parse_mountinfo(table, wanted, |_| false);
+        let mounts = parse("98:0");
         assert_eq!(mounts.len(), 1);
         assert_eq!(mounts[0].dir, Path::new("/mnt/a b"));
         assert_eq!(mounts[0].fstype, "ext4");
         assert!(!mounts[0].read_only);
-        assert!(parse_mountinfo(table, "98:1").is_empty());
-        assert!(parse_mountinfo(table, "98:2")[0].read_only);
+        assert!(parse("98:1").is_empty());
+        assert!(parse("98:2")[0].read_only);
+        let target = Path::new("/dev/mapper/ost 0");
+        let lustre = parse_mountinfo(table, "98:3", |source| source == target);
+        assert_eq!(lustre.len(), 1);
+        assert!(!lustre[0].read_only && lustre[0].dir == Path::new("/srv/ost0"));
     }
 
     #[test]

@@ -120,6 +120,11 @@ impl Features {
         self.incompat & INCOMPAT_MMP != 0
     }
 
+    /// Whether this is an external journal, which has a superblock but no files.
+    pub fn is_journal(&self) -> bool {
+        self.incompat & INCOMPAT_JOURNAL_DEV != 0
+    }
+
     /// Whether metadata carries crc32c checksums.
     pub fn metadata_csum(&self) -> bool {
         self.ro_compat & RO_COMPAT_METADATA_CSUM != 0

@@ -1,0 +1,95 @@
+//! Discovery: which block devices this machine has, and which of them hold an ext4 file system.
+//!
+//! A device is listed once however many paths lead to it, as long as something joins the paths: a
+//! disk below multipath, a leg of a mirror and a physical volume have a holder and are left out,
+//! what is built on them is listed. Paths that nothing joins (two loop devices over one image, a
+//! disk seen twice without multipath) are two devices with one UUID; who lists them says so.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::stat::{major, minor};
+
+use super::direct::Reader;
+use super::error::DeviceError;
+use super::name::kernel_path;
+use crate::layout::{Superblock, SuperblockError};
+
+/// Major numbers of floppy and CD drives: an empty one takes its time, and fails to be read.
+const DRIVES: [&str; 2] = ["2", "11"];
+
+/// Every block device that nothing else is built on. Asks only the kernel's tables, so that no
+/// device can delay it. What has no node in `/dev` cannot be opened and is left out.
+pub fn block_devices() -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/partitions").unwrap_or_default();
+    let rows = table.lines().skip(2).filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let major = fields.next()?;
+        fields.nth(2).filter(|_| !DRIVES.contains(&major))
+    });
+    let free = rows.filter(|name| {
+        let holders = fs::read_dir(sysfs(name).join("holders"));
+        holders.is_ok_and(|mut entries| entries.next().is_none())
+    });
+    free.filter_map(node).collect()
+}
+
+fn sysfs(name: &str) -> PathBuf {
+    Path::new("/sys/class/block").join(name)
+}
+
+/// The path by which people know a device: device-mapper's name where it has one.
+fn node(name: &str) -> Option<PathBuf> {
+    let plain = Path::new("/dev").join(name.replace('!', "/"));
+    let mapped = fs::read_to_string(sysfs(name).join("dm/name"));
+    let mapped = mapped.map(|mapped| Path::new("/dev/mapper").join(mapped.trim_end()));
+    let number = fs::read_to_string(sysfs(name).join("dev")).ok()?;
+    let is_it = |path: &PathBuf| {
+        let found = fs::metadata(path).ok().filter(|m| m.file_type().is_block_device());
+        found.is_some_and(|m| format!("{}:{}", major(m.rdev()), minor(m.rdev())) == number.trim())
+    };
+    mapped.into_iter().chain([plain]).find(is_it)
+}
+
+/// The kernel's name for a device, as it writes it into MMP blocks: `dm-3`, `sdb1`.
+pub fn kernel_name(path: &Path) -> Option<String> {
+    let name = kernel_path(path)?.file_name()?.to_string_lossy().replace('!', "/");
+    Some(name)
+}
+
+/// Whether the kernel lets nobody write a block device.
+pub fn is_read_only(path: &Path) -> bool {
+    let flag = kernel_path(path).and_then(|sysfs| fs::read(sysfs.join("ro")).ok());
+    flag.is_some_and(|flag| flag.starts_with(b"1"))
+}
+
+/// The ext4 or ldiskfs file system on a device, `None` where there is something else or nothing.
+/// Takes as long as the device does, which may be for ever.
+pub fn filesystem(path: &Path) -> Result<Option<(Reader, Superblock)>, DeviceError> {
+    let found = Reader::open(path).and_then(|mut reader| {
+        let superblock = reader.superblock()?;
+        Ok((reader, superblock))
+    });
+    match found {
+        // A journal of its own has a superblock too.
+        Ok((_, superblock)) if superblock.features().is_journal() => Ok(None),
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_nothing(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether there is nothing to find: no medium, no backing file, no room, another magic.
+fn is_nothing(error: &DeviceError) -> bool {
+    match error {
+        DeviceError::Open { source, .. } => {
+            let empty = [Errno::ENXIO, Errno::ENOMEDIUM, Errno::ENOENT, Errno::ENODEV];
+            source.raw_os_error().is_some_and(|code| empty.contains(&Errno::from_raw(code)))
+        }
+        DeviceError::TooSmall { .. } => true,
+        DeviceError::Superblock { source, .. } => matches!(source, SuperblockError::Magic { .. }),
+        _ => false,
+    }
+}
