@@ -1,15 +1,19 @@
 # Everything a fresh machine needs for these is installed by tests/setup.sh.
 
-.PHONY: all demo test test-vm soak lint clean
+.PHONY: all pages demo test test-vm soak lint clean
 
 all:
 	cargo build --release --locked
+
+# Manual pages and completions, in target/share.
+pages:
+	cargo run --quiet --release --locked --example pages target/share
 
 # The main job on an image it makes.
 demo: all
 	tests/demo.sh target/release
 
-demo all test lint: | setup
+demo all pages test lint: | setup
 .PHONY: setup
 setup:
 	tests/setup.sh
@@ -20,6 +24,7 @@ lint:
 
 # Real waits (a guard interval is 11 s and more) run side by side; the test programs know how many.
 test: lint
+	tests/setup.sh mandoc=mandoc jq=jq
 	cargo test --locked
 	$(MAKE) demo
 

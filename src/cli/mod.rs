@@ -9,3 +9,17 @@ pub mod mmpdump;
 pub mod mmprun;
 pub mod mmptune;
 pub mod mount_mmp;
+
+use clap::{Command, CommandFactory};
+
+/// The command line of every program, for what is made of it: manual pages and completions.
+pub fn commands() -> Vec<Command> {
+    vec![
+        mmpcheck::Arguments::command(),
+        mmpd::Arguments::command(),
+        mmpdump::Arguments::command(),
+        mmprun::Arguments::command(),
+        mmptune::Arguments::command(),
+        mount_mmp::Arguments::command(),
+    ]
+}

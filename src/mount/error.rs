@@ -99,7 +99,7 @@ fn refused(path: &PathBuf, mmp_block: BlockNumber, why: &Refusal, left_behind: b
     let mut text = describe_refusal(path, mmp_block, why);
     match why {
         Refusal::LostRace { .. } | Refusal::NotSafe(Verdict::InUse { .. }) => {
-            text += "; unmount it there first, or wait for that with '-o mmp.wait=SECONDS'";
+            text += ", or wait for that with '-o mmp.wait=SECONDS'";
         }
         Refusal::NotSafe(Verdict::Fsck { .. }) => {
             text += &format!(

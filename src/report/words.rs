@@ -116,7 +116,10 @@ pub fn describe_refusal(path: &Path, mmp_block: BlockNumber, why: &Refusal) -> S
     match why {
         Refusal::NotSafe(verdict) => describe_verdict(path, mmp_block, verdict),
         Refusal::LostRace { by } => {
-            format!("{device}: in use by {}, which claimed it at the same moment", Holder(by))
+            format!(
+                "{device}: in use by {}, which claimed it at the same moment. Stop it there first",
+                Holder(by)
+            )
         }
         Refusal::Unwritable(fault) => {
             format!("{device}: cannot write MMP block {mmp_block}: {fault}")

@@ -2,6 +2,7 @@
 //! outside view of a disk.
 
 pub(crate) mod disk;
+pub(crate) mod document;
 pub(crate) mod image;
 pub(crate) mod loops;
 pub(crate) mod program;

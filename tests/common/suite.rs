@@ -17,6 +17,8 @@ pub(crate) enum Need {
     E2fsprogs,
     LoopDevices,
     KernelExt4,
+    Jq,
+    Mandoc,
 }
 
 impl Need {
@@ -26,6 +28,8 @@ impl Need {
             Need::E2fsprogs => "e2fsprogs",
             Need::LoopDevices => "loop devices",
             Need::KernelExt4 => "ext4 in the kernel",
+            Need::Jq => "jq",
+            Need::Mandoc => "mandoc",
         }
     }
 
@@ -43,6 +47,8 @@ impl Need {
             Need::LoopDevices => found("losetup") && fs::File::open("/dev/loop-control").is_ok(),
             Need::KernelExt4 => fs::read_to_string("/proc/filesystems")
                 .is_ok_and(|table| table.lines().any(|line| line.trim() == "ext4")),
+            Need::Jq => found("jq"),
+            Need::Mandoc => found("mandoc"),
         }
     }
 }
@@ -55,9 +61,15 @@ pub(crate) struct Suite {
 
 impl Suite {
     pub(crate) fn new(needs: &[Need]) -> Self {
+        let mut suite = Suite { missing: None, trials: Vec::new() };
+        suite.need(needs);
+        suite
+    }
+
+    /// What the cases added from here on need, instead.
+    pub(crate) fn need(&mut self, needs: &[Need]) {
         let missing: Vec<_> = needs.iter().filter(|n| !n.is_met()).map(|n| n.name()).collect();
-        let missing = (!missing.is_empty()).then(|| format!("needs {}", missing.join(", ")));
-        Suite { missing, trials: Vec::new() }
+        self.missing = (!missing.is_empty()).then(|| format!("needs {}", missing.join(", ")));
     }
 
     /// Adds a test; it passes if `run` does not panic.
