@@ -11,7 +11,9 @@ use clap::Parser;
 use nix::sys::signal::Signal;
 
 use super::common::{duration, resolve_all, run};
-use crate::daemon::{Child, Ending, Happening, HolderOptions, News, Supervisor, now};
+use crate::daemon::{
+    Child, Ending, Happening, HolderOptions, Log, News, Realtime, Supervisor, now,
+};
 use crate::device::shown;
 use crate::protocol::{Instant, Refusal};
 use crate::report::exit::{RUN_CANNOT_EXECUTE, RUN_LOST, RUN_NOT_FOUND, RUN_REFUSED, RUN_TROUBLE};
@@ -49,6 +51,9 @@ pub struct Arguments {
     /// the device one guard interval after ours has run out
     #[arg(long, value_name = "DURATION", value_parser = grace, default_value = "5s")]
     grace: Duration,
+    /// Do without locked memory and real-time scheduling
+    #[arg(long)]
+    no_realtime: bool,
     /// Block devices, images, LABEL=… or UUID=…
     #[arg(required = true, value_name = "DEVICE")]
     devices: Vec<OsString>,
@@ -69,14 +74,18 @@ pub fn main() -> ExitCode {
         let options = HolderOptions { interval: INTERVAL, wait: arguments.wait };
         let progress = Progress::new(true);
         let signals = [&PASSED_ON[..], &[Signal::SIGCHLD, Signal::SIGTTOU]].concat();
-        let supervisor =
-            Supervisor::start(&devices, options, &signals, &progress).context("cannot start")?;
+        let realtime = Realtime::new(!arguments.no_realtime);
+        let refused = realtime.prepare();
+        let supervisor = Supervisor::start(&devices, options, &signals, &progress, realtime);
+        let supervisor = supervisor.context("cannot start")?;
+        let log = Log::start(NAME, progress).context("cannot start")?;
+        refused.into_iter().for_each(|line| log.say(line));
         let count = devices.len();
         let running = Running {
             arguments: &arguments,
             devices,
             supervisor,
-            progress,
+            log,
             held: 0,
             ended: vec![false; count],
             child: None,
@@ -92,7 +101,7 @@ struct Running<'a> {
     arguments: &'a Arguments,
     devices: Vec<PathBuf>,
     supervisor: Supervisor,
-    progress: Progress,
+    log: Log,
     held: usize,
     ended: Vec<bool>,
     child: Option<Child>,
@@ -109,8 +118,7 @@ impl Running<'_> {
             if self.leave_at.is_some_and(|at| at <= instant) && self.child.is_none() {
                 for (path, _) in self.devices.iter().zip(&self.ended).filter(|(_, ended)| !**ended)
                 {
-                    self.progress
-                        .complain(NAME, format!("{}: does not answer; left as it is", shown(path)));
+                    self.log.say(format!("{}: does not answer; left as it is", shown(path)));
                 }
                 return Ok(RUN_LOST);
             }
@@ -146,8 +154,7 @@ impl Running<'_> {
         if self.child.is_some() {
             self.signal(signal);
         } else if self.code.is_none() {
-            self.progress
-                .complain(NAME, format!("{signal}: given up before all devices were held"));
+            self.log.say(format!("{signal}: given up before all devices were held"));
             self.code = Some(128u8.saturating_add(u8::try_from(signal as i32).unwrap_or(0)));
             self.leave();
         }
@@ -175,10 +182,8 @@ impl Running<'_> {
     fn hear(&mut self, index: usize, news: News) -> anyhow::Result<()> {
         let path = &self.devices[index];
         match news {
-            News::Waiting(sentence) => {
-                self.progress.complain(NAME, format!("{}: {sentence}", shown(path)))
-            }
-            News::Notice(notice) => self.progress.complain(NAME, describe_notice(path, &notice)),
+            News::Waiting(sentence) => self.log.say(format!("{}: {sentence}", shown(path))),
+            News::Notice(notice) => self.log.say(describe_notice(path, &notice)),
             News::Held => {
                 self.held += 1;
                 if self.held == self.devices.len() && self.code.is_none() {
@@ -200,10 +205,7 @@ impl Running<'_> {
             Err(error) => {
                 let command = self.arguments.command.first().map(shown);
                 let command = command.map(|name| name.to_string()).unwrap_or_default();
-                self.progress.complain(
-                    NAME,
-                    format!("cannot run '{command}': {}", crate::device::Plain(&error)),
-                );
+                self.log.say(format!("cannot run '{command}': {}", crate::device::Plain(&error)));
                 self.code = Some(match error.kind() {
                     ErrorKind::NotFound => RUN_NOT_FOUND,
                     _ => RUN_CANNOT_EXECUTE,
@@ -218,9 +220,9 @@ impl Running<'_> {
             Ending::Released => {}
             Ending::Refused { why: Refusal::Stopped, left_behind: false, .. } => {}
             Ending::Lost(_) => self.lose(message),
-            Ending::Revoked { .. } => self.progress.complain(NAME, message),
+            Ending::Revoked { .. } => self.log.say(message),
             Ending::NotReleased(_) => {
-                self.progress.complain(NAME, message);
+                self.log.say(message);
                 self.code = Some(RUN_LOST);
             }
             Ending::Refused { why: Refusal::NotSafe(_) | Refusal::LostRace { .. }, .. } => {
@@ -234,13 +236,13 @@ impl Running<'_> {
     }
 
     fn never_got(&mut self, message: &str, code: u8) {
-        self.progress.complain(NAME, message);
+        self.log.say(message);
         self.code.get_or_insert(code);
         self.leave();
     }
 
     fn lose(&mut self, reason: &str) {
-        self.progress.complain(NAME, reason);
+        self.log.say(reason);
         self.code = Some(RUN_LOST);
         if self.child.is_some() && self.kill_at.is_none() {
             self.signal(Signal::SIGTERM);

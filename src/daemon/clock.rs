@@ -1,7 +1,7 @@
 //! The kernel's clocks, and waiting that can be cut short.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -59,18 +59,41 @@ pub(crate) enum Woken {
     Stop,
 }
 
+/// A descriptor that is readable from a time of `CLOCK_BOOTTIME` on; time the machine was suspended
+/// counts.
+#[derive(Debug)]
+pub(crate) struct Timer(TimerFd);
+
+impl Timer {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Timer(TimerFd::new(TimerClock::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC)?))
+    }
+
+    /// Sets the time, in place of the one before.
+    pub(crate) fn arm(&self, until: Instant) -> io::Result<()> {
+        // Zero would disarm the timer.
+        let at = TimeSpec::from_duration(std::time::Duration::from_nanos(until.0.max(1)));
+        Ok(self.0.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// Waits until a time of `CLOCK_BOOTTIME`; time the machine was suspended counts.
 #[derive(Debug)]
 pub struct Alarm {
-    timer: TimerFd,
+    timer: Timer,
     stop: Stop,
 }
 
 impl Alarm {
     /// An alarm that `stop` cuts short.
     pub fn new(stop: &Stop) -> io::Result<Self> {
-        let timer = TimerFd::new(TimerClock::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC)?;
-        Ok(Alarm { timer, stop: stop.clone() })
+        Ok(Alarm { timer: Timer::new()?, stop: stop.clone() })
     }
 
     /// Another alarm that the same stop cuts short.
@@ -85,9 +108,7 @@ impl Alarm {
 
     /// Waits until `until`; with `heed_stop`, at most until the stop is raised.
     pub(crate) fn wait(&self, until: Instant, heed_stop: bool) -> io::Result<Woken> {
-        // Zero would disarm the timer.
-        let at = TimeSpec::from_duration(std::time::Duration::from_nanos(until.0.max(1)));
-        self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        self.timer.arm(until)?;
         let mut fds = [
             PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.stop.0.1.as_fd(), PollFlags::POLLIN),

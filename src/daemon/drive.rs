@@ -7,7 +7,9 @@ use nix::errno::Errno;
 
 use super::clock::{Alarm, Woken, now};
 use crate::device::{MmpDevice, Reader, Writer};
-use crate::protocol::{Action, Event, IoFault, Machine, NeverWrites, ReadError, ReadResult, Write};
+use crate::protocol::{
+    Action, Event, Instant, IoFault, Machine, NeverWrites, ReadError, ReadResult, Write,
+};
 
 /// Where a machine's reads and writes go. `W` is what it may write: a reader serves only machines
 /// that never do.
@@ -50,6 +52,81 @@ impl BlockIo<Write> for MmpDevice<Writer> {
     }
 }
 
+/// How far a machine has come.
+#[derive(Debug)]
+pub enum Step<O, B> {
+    /// It waits until then; with `heed_stop`, it must also be told of a stop.
+    Wait {
+        /// When it wants to go on.
+        until: Instant,
+        /// Whether a stop ends the wait.
+        heed_stop: bool,
+    },
+    /// The matter is settled.
+    Done(O),
+    /// The observer broke it off.
+    Broken(B),
+}
+
+/// What a machine is to be told next: all that must be kept while it waits.
+#[derive(Debug)]
+pub struct Driver {
+    event: Event,
+    heed_stop: bool,
+}
+
+impl Driver {
+    /// For a machine not yet begun.
+    pub fn new() -> Self {
+        Driver { event: Event::Begin, heed_stop: true }
+    }
+
+    /// Notes how a wait ended.
+    pub(crate) fn wake(&mut self, woken: Woken) {
+        self.event = match woken {
+            Woken::Timer => Event::Timer,
+            Woken::Stop => {
+                self.heed_stop = false;
+                Event::Stop
+            }
+        };
+    }
+
+    /// Runs a machine until it waits or is done, or until `observe`, called after each step,
+    /// breaks it off. It reads and writes, and so may hang.
+    pub fn run<M: Machine, B>(
+        &mut self,
+        machine: &mut M,
+        device: &mut impl BlockIo<M::Write>,
+        mut observe: impl FnMut(&mut M) -> ControlFlow<B>,
+    ) -> Step<M::Outcome, B> {
+        loop {
+            let action = machine.on(std::mem::replace(&mut self.event, Event::Timer), now());
+            if let ControlFlow::Break(why) = observe(machine) {
+                return Step::Broken(why);
+            }
+            self.event = match action {
+                Action::Done(outcome) => return Step::Done(outcome),
+                Action::Wait(until) => return Step::Wait { until, heed_stop: self.heed_stop },
+                Action::Read => {
+                    let submitted = now().instant;
+                    Event::Read { submitted, result: device.read() }
+                }
+                Action::Write(write) => {
+                    let submitted = now().instant;
+                    Event::Wrote { submitted, result: device.write(write) }
+                }
+            };
+        }
+    }
+}
+
+impl Default for Driver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Runs a machine until it is done, or until `observe`, called after each step, breaks it off. An
 /// `observe` that breaks with [`std::convert::Infallible`] never does.
 pub fn drive<M: Machine, B>(
@@ -58,30 +135,12 @@ pub fn drive<M: Machine, B>(
     alarm: &Alarm,
     mut observe: impl FnMut(&mut M) -> ControlFlow<B>,
 ) -> io::Result<ControlFlow<B, M::Outcome>> {
-    let mut event = Event::Begin;
-    let mut heed_stop = true;
+    let mut driver = Driver::new();
     loop {
-        let action = machine.on(event, now());
-        if let ControlFlow::Break(why) = observe(machine) {
-            return Ok(ControlFlow::Break(why));
+        match driver.run(machine, device, &mut observe) {
+            Step::Wait { until, heed_stop } => driver.wake(alarm.wait(until, heed_stop)?),
+            Step::Done(outcome) => return Ok(ControlFlow::Continue(outcome)),
+            Step::Broken(why) => return Ok(ControlFlow::Break(why)),
         }
-        event = match action {
-            Action::Done(outcome) => return Ok(ControlFlow::Continue(outcome)),
-            Action::Read => {
-                let submitted = now().instant;
-                Event::Read { submitted, result: device.read() }
-            }
-            Action::Write(write) => {
-                let submitted = now().instant;
-                Event::Wrote { submitted, result: device.write(write) }
-            }
-            Action::Wait(until) => match alarm.wait(until, heed_stop)? {
-                Woken::Timer => Event::Timer,
-                Woken::Stop => {
-                    heed_stop = false;
-                    Event::Stop
-                }
-            },
-        };
     }
 }

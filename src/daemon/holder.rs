@@ -1,19 +1,22 @@
-//! The thread that claims and holds one device.
+//! Claims and holds one device, step by step.
 
 use std::convert::Infallible;
 use std::io::Read as _;
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::{Alarm, Stop, now};
-use super::drive::drive;
+use super::clock::{Woken, now};
+use super::drive::{BlockIo, Driver, Step};
+use super::pool::{Task, Wait};
+use super::supervisor::Teller;
+use super::vital::{self, Vital};
 use crate::device::{DeviceError, MmpDevice, Writer, kernel_path, shown};
 use crate::layout::{BlockNumber, MmpBlock, Names};
 use crate::protocol::{
-    Claim, ClaimOutcome, ClaimRequest, Claimed, Hold, HoldOutcome, HoldRequest, Instant, Loss,
-    Machine, Notice, POLL, ReadError, Refusal,
+    Claim, ClaimOutcome, ClaimRequest, Hold, HoldOutcome, HoldRequest, Instant, IoFault, Loss,
+    Machine, Notice, POLL, ReadError, ReadResult, Refusal, Write,
 };
 use crate::report::{Narrator, ProgressLine, describe_found, describe_loss, describe_refusal};
 
@@ -92,190 +95,241 @@ pub enum News {
     Held,
     /// Something was seen and dealt with.
     Notice(Notice),
-    /// The thread is done with the device.
-    Ended(Ending),
+    /// The task is done with the device.
+    Ended(Box<Ending>),
 }
 
-/// The end of a device's lease, shared between its thread, which extends it, and the supervisor,
-/// which revokes it when its time has come. Whoever changes it first wins, so that a device is
-/// never both extended and declared lost.
-#[derive(Debug, Default)]
-pub(super) struct Lease(AtomicU64);
-
-impl Lease {
-    const NONE: u64 = 0;
-    const REVOKED: u64 = u64::MAX;
-
-    /// The end of the lease while there is one.
-    pub(super) fn end(&self) -> Option<Instant> {
-        match self.0.load(Ordering::SeqCst) {
-            Self::NONE | Self::REVOKED => None,
-            end => Some(Instant(end)),
-        }
-    }
-
-    /// Sets a new end; false if the lease was revoked.
-    fn set(&self, end: u64) -> bool {
-        let change = |old| (old != Self::REVOKED).then_some(end);
-        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change).is_ok()
-    }
-
-    /// Revokes a lease that still ends at `end`; false if it was extended meanwhile.
-    pub(super) fn revoke(&self, end: Instant) -> bool {
-        let (old, new) = (end.0, Self::REVOKED);
-        self.0.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-}
-
-/// Claims a device, holds it until told to stop, and reports.
-pub(super) fn hold(
-    path: &Path,
-    options: HolderOptions,
-    stop: &Stop,
-    lease: &Lease,
-    line: ProgressLine,
-    tell: &dyn Fn(News),
-) -> Ending {
-    match claim_and_hold(path, options, stop, lease, line, tell) {
-        Ok(ending) => ending,
-        Err(Trouble::Device(error)) => Ending::Device(error),
-        Err(Trouble::Clock(error)) => Ending::Clock(error),
-    }
-}
-
-enum Trouble {
-    Device(DeviceError),
-    Clock(std::io::Error),
-}
-
-impl From<DeviceError> for Trouble {
-    fn from(error: DeviceError) -> Self {
-        Trouble::Device(error)
-    }
-}
-
-impl From<std::io::Error> for Trouble {
-    fn from(error: std::io::Error) -> Self {
-        Trouble::Clock(error)
-    }
-}
-
-fn claim_and_hold(
-    path: &Path,
-    options: HolderOptions,
-    stop: &Stop,
-    lease: &Lease,
-    line: ProgressLine,
-    tell: &dyn Fn(News),
-) -> Result<Ending, Trouble> {
-    let patience = now().instant + options.wait;
-    let alarm = Alarm::new(stop)?;
-    let Some(mut device) = open(path, patience, &alarm, stop, tell)? else {
-        return Ok(Ending::Refused {
-            why: Refusal::Stopped,
-            mmp_block: BlockNumber(0),
-            left_behind: false,
-        });
-    };
-    if device.device().is_cached() {
-        tell(News::Waiting(
-            "the file system below this image cannot do O_DIRECT; do not share it between machines"
-                .to_owned(),
-        ));
-    }
-    let update_interval = device.area().update_interval;
-    let request = HoldRequest { update_interval, interval: options.interval };
-    let mut claim = Claim::new(ClaimRequest {
-        update_interval,
-        check_interval: request.check_interval(Duration::ZERO),
-        names: our_names(path),
-        draw: random()?,
-        patience,
-    });
-    let mut narrator = Narrator::default();
-    let ControlFlow::Continue(outcome) = drive(&mut claim, &mut device, &alarm, |claim| {
-        let instant = now().instant;
-        line.show(claim.phase(), instant);
-        if let Some(sentence) = narrator.line(claim.phase(), instant) {
-            tell(News::Waiting(sentence));
-        }
-        ControlFlow::<Infallible>::Continue(())
-    })?;
-    drop(line);
-    match outcome {
-        ClaimOutcome::Refused { why, left_behind } => {
-            let mmp_block = device.area().block;
-            Ok(Ending::Refused { why, mmp_block, left_behind })
-        }
-        ClaimOutcome::Claimed(claimed) => {
-            Ok(keep(claimed, request, &mut device, &alarm, lease, tell)?)
-        }
-    }
-}
-
-/// Opens a device for holding, waiting while somebody on this machine has it.
-fn open(
-    path: &Path,
+/// The task that claims a device, holds it until told to stop, and reports.
+pub(super) struct Holder {
+    pub(super) path: PathBuf,
+    pub(super) options: HolderOptions,
+    pub(super) vital: Arc<Vital>,
+    pub(super) tell: Teller,
+    pub(super) line: Option<ProgressLine>,
     patience: Instant,
-    alarm: &Alarm,
-    stop: &Stop,
-    tell: &dyn Fn(News),
-) -> Result<Option<MmpDevice<Writer>>, Trouble> {
-    let mut told = false;
-    loop {
-        match Writer::open(path) {
-            Ok(writer) => return Ok(Some(MmpDevice::new(writer)?)),
-            Err(error) if error.is_busy() && now().instant < patience => {
-                if !std::mem::replace(&mut told, true) {
-                    tell(News::Waiting(format!("{error}; waiting for it")));
-                }
-            }
-            Err(error) => return Err(error.into()),
+    told_busy: bool,
+    /// When the present step was due.
+    due: Instant,
+    driver: Driver,
+    stage: Stage,
+}
+
+enum Stage {
+    Opening,
+    Claiming { device: MmpDevice<Writer>, claim: Claim, narrator: Narrator },
+    Holding { device: MmpDevice<Writer>, hold: Hold, first_lease: Instant, held: bool },
+}
+
+impl Holder {
+    pub(super) fn new(
+        path: PathBuf,
+        options: HolderOptions,
+        vital: Arc<Vital>,
+        tell: Teller,
+        line: ProgressLine,
+    ) -> Self {
+        let now = now().instant;
+        Holder {
+            path,
+            options,
+            vital,
+            tell,
+            line: Some(line),
+            patience: now + options.wait,
+            told_busy: false,
+            due: now,
+            driver: Driver::new(),
+            stage: Stage::Opening,
         }
-        alarm.wait(now().instant + POLL, true)?;
-        if stop.is_raised() {
-            return Ok(None);
+    }
+
+    fn request(&self, device: &MmpDevice<Writer>) -> HoldRequest {
+        let update_interval = device.area().update_interval;
+        HoldRequest { update_interval, interval: self.options.interval }
+    }
+
+    /// Opens the device, unless somebody on this machine has it.
+    fn open(&mut self, woken: Woken) -> Result<(Stage, Option<Wait>), Ending> {
+        if woken == Woken::Stop {
+            let (why, mmp_block) = (Refusal::Stopped, BlockNumber(0));
+            return Err(Ending::Refused { why, mmp_block, left_behind: false });
+        }
+        let writer = match Writer::open(&self.path) {
+            Ok(writer) => writer,
+            Err(error) if error.is_busy() && now().instant < self.patience => {
+                if !std::mem::replace(&mut self.told_busy, true) {
+                    self.tell.say(News::Waiting(format!("{error}; waiting for it")));
+                }
+                let until = now().instant + POLL;
+                return Ok((Stage::Opening, Some(Wait { until, heed_stop: true })));
+            }
+            Err(error) => return Err(Ending::Device(error)),
+        };
+        let device = MmpDevice::new(writer).map_err(Ending::Device)?;
+        if device.device().is_cached() {
+            let warning = "the file system below this image cannot do O_DIRECT; do not share it \
+                           between machines";
+            self.tell.say(News::Waiting(warning.to_owned()));
+        }
+        let claim = Claim::new(ClaimRequest {
+            update_interval: device.area().update_interval,
+            check_interval: self.request(&device).check_interval(Duration::ZERO),
+            names: our_names(&self.path),
+            draw: random().map_err(Ending::Clock)?,
+            patience: self.patience,
+        });
+        Ok((Stage::Claiming { device, claim, narrator: Narrator::default() }, None))
+    }
+
+    fn claim(
+        &mut self,
+        mut device: MmpDevice<Writer>,
+        mut claim: Claim,
+        mut narrator: Narrator,
+    ) -> Result<(Stage, Option<Wait>), Ending> {
+        let (line, tell) = (&self.line, &self.tell);
+        let step = self.driver.run(&mut claim, &mut device, |claim| {
+            let instant = now().instant;
+            if let Some(line) = line {
+                line.show(claim.phase(), instant);
+            }
+            if let Some(sentence) = narrator.line(claim.phase(), instant) {
+                tell.say(News::Waiting(sentence));
+            }
+            ControlFlow::<Infallible>::Continue(())
+        });
+        match step {
+            Step::Wait { until, heed_stop } => {
+                let stage = Stage::Claiming { device, claim, narrator };
+                Ok((stage, Some(Wait { until, heed_stop })))
+            }
+            Step::Done(ClaimOutcome::Refused { why, left_behind }) => {
+                let mmp_block = device.area().block;
+                Err(Ending::Refused { why, mmp_block, left_behind })
+            }
+            Step::Done(ClaimOutcome::Claimed(claimed)) => {
+                self.line = None;
+                let hold = Hold::new(claimed, self.request(&device));
+                self.driver = Driver::new();
+                self.due = now().instant;
+                let first_lease = hold.lease();
+                Ok((Stage::Holding { device, hold, first_lease, held: false }, None))
+            }
+        }
+    }
+
+    /// One heartbeat. Allocates nothing while all goes well.
+    fn hold(&mut self) -> Result<Wait, Ending> {
+        let Stage::Holding { device, hold, first_lease, held } = &mut self.stage else {
+            return Ok(Wait { until: now().instant, heed_stop: true });
+        };
+        let (vital, tell) = (&self.vital, &self.tell);
+        let mut metered = Metered { device, vital, due: self.due };
+        let step = self.driver.run(hold, &mut metered, |hold| {
+            if !vital.lease.set(hold.lease()) {
+                return ControlFlow::Break(());
+            }
+            if !*held && hold.lease() > *first_lease {
+                *held = true;
+                vital.set_stage(vital::Stage::Held);
+                tell.say(News::Held);
+            }
+            if let Some(notice) = hold.take_notice() {
+                if matches!(notice, Notice::Defended { .. }) {
+                    vital.foreign_write();
+                }
+                tell.mention(News::Notice(notice));
+            }
+            ControlFlow::Continue(())
+        });
+        Err(match step {
+            Step::Wait { until, heed_stop } => {
+                self.due = until;
+                return Ok(Wait { until, heed_stop });
+            }
+            Step::Done(HoldOutcome::Released) => Ending::Released,
+            Step::Done(HoldOutcome::NotReleased(error)) => Ending::NotReleased(error),
+            Step::Done(HoldOutcome::NotOurs { found }) => {
+                Ending::Lost(Loss::SecondWriter { found })
+            }
+            Step::Done(HoldOutcome::Lost(loss)) => Ending::Lost(loss),
+            Step::Broken(()) => {
+                let found = device.read().ok().filter(|block| !hold.is_ours(block));
+                Ending::Revoked { found }
+            }
+        })
+    }
+
+    fn go_on(&mut self, woken: Woken) -> Result<Wait, Ending> {
+        loop {
+            let (stage, wait) = match std::mem::replace(&mut self.stage, Stage::Opening) {
+                Stage::Opening => self.open(woken)?,
+                Stage::Claiming { device, claim, narrator } => {
+                    self.claim(device, claim, narrator)?
+                }
+                holding @ Stage::Holding { .. } => {
+                    self.stage = holding;
+                    return self.hold();
+                }
+            };
+            self.stage = stage;
+            if let Some(wait) = wait {
+                return Ok(wait);
+            }
         }
     }
 }
 
-fn keep(
-    claimed: Claimed,
-    request: HoldRequest,
-    device: &mut MmpDevice<Writer>,
-    alarm: &Alarm,
-    lease: &Lease,
-    tell: &dyn Fn(News),
-) -> std::io::Result<Ending> {
-    let mut hold = Hold::new(claimed, request);
-    let first_lease = hold.lease();
-    let mut held = false;
-    let outcome = drive(&mut hold, device, alarm, |hold| {
-        if !lease.set(hold.lease().0) {
-            return ControlFlow::Break(());
+impl Task for Holder {
+    fn step(&mut self, woken: Woken) -> Option<Wait> {
+        if !matches!(self.stage, Stage::Opening) {
+            self.driver.wake(woken);
         }
-        if !held && hold.lease() > first_lease {
-            held = true;
-            tell(News::Held);
+        match self.go_on(woken) {
+            Ok(wait) => Some(wait),
+            Err(ending) => {
+                self.line = None;
+                // A lease that was revoked stays so: the supervisor has told of the loss.
+                let revoked = !self.vital.lease.clear();
+                self.vital.set_stage(match ending {
+                    Ending::Lost(_) | Ending::Revoked { .. } => vital::Stage::Lost,
+                    _ if revoked => vital::Stage::Lost,
+                    _ => vital::Stage::Over,
+                });
+                self.tell.say(News::Ended(Box::new(ending)));
+                None
+            }
         }
-        if let Some(notice) = hold.take_notice() {
-            tell(News::Notice(notice));
+    }
+}
+
+/// A device whose heartbeats are measured.
+struct Metered<'a> {
+    device: &'a mut MmpDevice<Writer>,
+    vital: &'a Vital,
+    due: Instant,
+}
+
+impl BlockIo<Write> for Metered<'_> {
+    fn read(&mut self) -> ReadResult {
+        BlockIo::<Write>::read(self.device)
+    }
+
+    fn write(&mut self, write: Write) -> Result<(), IoFault> {
+        let (sequence, check) = (write.block.sequence().raw(), write.block.check_interval());
+        let submitted = now().instant;
+        match BlockIo::<Write>::write(self.device, write) {
+            Ok(()) => {
+                self.vital.wrote(self.due, submitted, now().instant);
+                self.vital.published(sequence, check);
+                Ok(())
+            }
+            Err(fault) => {
+                self.vital.write_failed();
+                Err(fault)
+            }
         }
-        ControlFlow::Continue(())
-    })?;
-    lease.set(Lease::NONE);
-    Ok(match outcome {
-        ControlFlow::Continue(HoldOutcome::Released) => Ending::Released,
-        ControlFlow::Continue(HoldOutcome::NotReleased(error)) => Ending::NotReleased(error),
-        ControlFlow::Continue(HoldOutcome::NotOurs { found }) => {
-            Ending::Lost(Loss::SecondWriter { found })
-        }
-        ControlFlow::Continue(HoldOutcome::Lost(loss)) => Ending::Lost(loss),
-        ControlFlow::Break(()) => {
-            let found = device.read().ok().filter(|block| !hold.is_ours(block));
-            Ending::Revoked { found }
-        }
-    })
+    }
 }
 
 /// This machine's host name.

@@ -2,7 +2,7 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// A device and its timer.
+/// A device and its lock or its timer.
 const FILES_PER_DEVICE: u64 = 2;
 /// Everything else: standard streams, event and signal descriptors, a few to spare.
 const FILES_BESIDE: u64 = 64;

@@ -1,7 +1,8 @@
 //! Threads, deadlines, signals and real time: what carries the rules out.
 //!
-//! One thread a device, so that one that hangs delays no other; the main thread does no I/O on a
-//! device, and so can watch every lease's end.
+//! A few workers carry out the heartbeats of all devices; one that hangs with a device is replaced,
+//! so that no device delays another. The main thread does no I/O on a device, and so can watch
+//! every lease's end.
 
 mod child;
 mod clock;
@@ -9,14 +10,21 @@ mod drive;
 mod fsck;
 mod holder;
 mod limits;
+mod log;
 mod notify;
+mod pool;
+mod realtime;
 mod supervisor;
+mod vital;
 
 pub use child::{Child, spawn};
 pub use clock::{Alarm, Stop, now};
-pub use drive::{BlockIo, drive};
+pub use drive::{BlockIo, Driver, Step, drive};
 pub use fsck::{FsckHold, NotHeld};
 pub use holder::{Ending, HolderOptions, News, node_name, our_names, random};
 pub use limits::allow_devices;
+pub use log::Log;
 pub use notify::ServiceManager;
+pub use realtime::Realtime;
 pub use supervisor::{Happening, Supervisor};
+pub use vital::{Durations, Stage, Vital};

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,14 +13,19 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::clock::{Stop, now};
-use super::holder::{HolderOptions, Lease, News, hold};
+use super::clock::{Timer, now};
+use super::holder::{Holder, HolderOptions, News};
 use super::limits::allow_devices;
+use super::pool::Pool;
+use super::realtime::Realtime;
+use super::vital::{Stage, Vital};
 use crate::protocol::Instant;
-use crate::report::{Progress, ProgressLine};
+use crate::report::Progress;
 
-/// A holder needs little: some blocks of 1 KiB on the stack.
-const STACK: usize = 256 * 1024;
+/// News that may lie unheard; made beforehand, so that telling some allocates nothing.
+const NEWS: usize = 256;
+/// At most so long after the first claim the last one begins.
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// Something the program must react to.
 #[derive(Debug)]
@@ -36,25 +41,51 @@ pub enum Happening {
     Timer,
 }
 
+/// How a holder reaches its supervisor.
+#[derive(Clone, Debug)]
+pub(super) struct Teller {
+    index: usize,
+    news: SyncSender<(usize, News)>,
+    wake: Arc<EventFd>,
+}
+
+impl Teller {
+    /// Tells something that must be heard.
+    pub(super) fn say(&self, news: News) {
+        // Both fail only when nobody listens any more.
+        let _ = self.news.send((self.index, news));
+        let _ = self.wake.write(1);
+    }
+
+    /// Tells something that is dropped where it would have to wait.
+    pub(super) fn mention(&self, news: News) {
+        let _ = self.news.try_send((self.index, news));
+        let _ = self.wake.write(1);
+    }
+}
+
 /// Runs a holder for each device.
 #[derive(Debug)]
 pub struct Supervisor {
-    stop: Stop,
-    leases: Vec<Arc<Lease>>,
+    pool: Pool,
+    vitals: Vec<Arc<Vital>>,
     news: Receiver<(usize, News)>,
     wake: Arc<EventFd>,
+    timer: Timer,
     signals: SignalFd,
     running: usize,
 }
 
 impl Supervisor {
-    /// Starts claiming all devices at once. From here on the given signals come as
+    /// Starts claiming all devices, one after the other within one interval of heartbeats, so that
+    /// these too are spread over it. From here on the given signals come as
     /// [`Happening::Signal`] only; call it before any other thread exists.
     pub fn start(
         devices: &[PathBuf],
         options: HolderOptions,
         signals: &[Signal],
         progress: &Progress,
+        realtime: Realtime,
     ) -> io::Result<Self> {
         allow_devices(devices.len());
         let mask: SigSet = signals.iter().copied().collect();
@@ -62,40 +93,23 @@ impl Supervisor {
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = Arc::new(EventFd::from_value_and_flags(0, flags)?);
-        let (sender, news) = channel();
-        let mut supervisor =
-            Supervisor { stop: Stop::new()?, leases: Vec::new(), news, wake, signals, running: 0 };
-        for (index, device) in devices.iter().enumerate() {
+        let (sender, news) = sync_channel(NEWS);
+        let pool = Pool::start(devices.len(), realtime)?;
+        let first = now().instant;
+        let count = u32::try_from(devices.len()).unwrap_or(u32::MAX).max(1);
+        let apart = options.interval.min(SPREAD) / count;
+        let mut vitals = Vec::with_capacity(devices.len());
+        for (place, device) in (0u32..).zip(devices) {
+            let index = vitals.len();
+            let vital = Arc::new(Vital::default());
+            let tell = Teller { index, news: sender.clone(), wake: Arc::clone(&wake) };
             let line = progress.line(device, index);
-            supervisor.spawn(device.clone(), options, line, sender.clone())?;
+            let holder = Holder::new(device.clone(), options, Arc::clone(&vital), tell, line);
+            vitals.push(vital);
+            pool.add(first + apart * place, Box::new(holder));
         }
-        Ok(supervisor)
-    }
-
-    fn spawn(
-        &mut self,
-        device: PathBuf,
-        options: HolderOptions,
-        line: ProgressLine,
-        sender: Sender<(usize, News)>,
-    ) -> io::Result<()> {
-        let index = self.leases.len();
-        let lease = Arc::new(Lease::default());
-        let (stop, wake) = (self.stop.clone(), Arc::clone(&self.wake));
-        self.leases.push(Arc::clone(&lease));
-        thread::Builder::new().name(format!("hold-{index}")).stack_size(STACK).spawn(
-            move || {
-                let tell = |news| {
-                    // Both fail only when nobody listens any more.
-                    let _ = sender.send((index, news));
-                    let _ = wake.write(1);
-                };
-                let ending = hold(&device, options, &stop, &lease, line, &tell);
-                tell(News::Ended(ending));
-            },
-        )?;
-        self.running += 1;
-        Ok(())
+        let timer = Timer::new()?;
+        Ok(Supervisor { pool, running: vitals.len(), vitals, news, wake, timer, signals })
     }
 
     /// How many holders have not ended.
@@ -103,9 +117,14 @@ impl Supervisor {
         self.running
     }
 
+    /// The devices' numbers, in the order of the devices.
+    pub fn vitals(&self) -> &[Arc<Vital>] {
+        &self.vitals
+    }
+
     /// Asks every holder to release its device.
     pub fn stop(&self) {
-        self.stop.raise();
+        self.pool.stop();
     }
 
     /// Waits for the next thing to happen, at most until `until`.
@@ -115,37 +134,40 @@ impl Supervisor {
                 let number = i32::try_from(signal.ssi_signo).map_err(|_| Errno::EINVAL)?;
                 return Ok(Happening::Signal(Signal::try_from(number)?));
             }
+            let instant = now().instant;
+            let ends =
+                || self.vitals.iter().enumerate().filter_map(|(i, v)| Some((i, v.lease_end()?)));
+            for (index, end) in ends().filter(|(_, end)| *end <= instant) {
+                if self.vitals[index].lease.revoke(end) {
+                    self.vitals[index].set_stage(Stage::Lost);
+                    return Ok(Happening::Expired(index));
+                }
+            }
             if let Ok((index, news)) = self.news.try_recv() {
                 if matches!(news, News::Ended(_)) {
                     self.running = self.running.saturating_sub(1);
                 }
                 return Ok(Happening::News(index, news));
             }
-            let instant = now().instant;
-            let ends = || self.leases.iter().enumerate().filter_map(|(i, l)| Some((i, l.end()?)));
-            for (index, end) in ends().filter(|(_, end)| *end <= instant) {
-                if self.leases[index].revoke(end) {
-                    return Ok(Happening::Expired(index));
-                }
-            }
             if until.is_some_and(|until| until <= instant) {
                 return Ok(Happening::Timer);
             }
             let due = ends().map(|(_, end)| end).chain(until).min();
-            self.sleep(due.map(|due| due.since(instant)))?;
+            self.sleep(due)?;
         }
     }
 
-    fn sleep(&self, at_most: Option<std::time::Duration>) -> io::Result<()> {
-        // Rounded up, and looked at again at least once a minute: the timeout does not count the
-        // time the machine is suspended.
-        let millis = at_most.map_or(60_000, |d| d.as_millis().saturating_add(1).min(60_000));
-        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+    fn sleep(&self, until: Option<Instant>) -> io::Result<()> {
+        if let Some(until) = until {
+            self.timer.arm(until)?;
+        }
         let mut fds = [
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, timeout) {
+        let watched = if until.is_some() { &mut fds[..] } else { &mut fds[..2] };
+        match poll(watched, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }

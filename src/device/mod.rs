@@ -24,3 +24,9 @@ pub use mmp::MmpDevice;
 pub use name::{format_uuid, kernel_path, resolve};
 pub use users::{MountPoint, mounts_of};
 pub use writer::Writer;
+
+/// Calls of the kernel and of the C library that have nothing to do with devices, but are here
+/// because only this room has a module for what is unsafe.
+pub mod kernel {
+    pub use super::sys::{lock_on_fault, one_arena, realtime_io, round_robin};
+}

@@ -1,9 +1,14 @@
 //! The kernel calls that no library wraps safely. The only module with `unsafe` in it.
-#![expect(unsafe_code, reason = "ioctl(2) has no safe form; everything else of the crate is safe")]
+#![expect(
+    unsafe_code,
+    reason = "these calls have no safe form; everything else of the crate is safe"
+)]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use nix::libc::{c_int, c_ulong};
+use nix::errno::Errno;
+use nix::libc::{self, c_int, c_ulong};
+use nix::sys::mman::MlockAllFlags;
 
 /// `struct loop_info64` of `linux/loop.h`.
 #[repr(C)]
@@ -113,6 +118,42 @@ pub(super) fn bind_loop(
     // SAFETY: LOOP_SET_DIRECT_IO takes a flag by value.
     let _ = unsafe { raw::loop_set_direct_io(device, 1) };
     Ok(())
+}
+
+/// Priority within `SCHED_RR`: before every ordinary process, behind the kernel's own threads.
+const PRIORITY: c_int = 10;
+/// `IOPRIO_WHO_PROCESS`; with the number 0, the calling thread.
+const IOPRIO_WHO_PROCESS: c_int = 1;
+/// Class `IOPRIO_CLASS_RT`, level 4 of 0 to 7.
+const IOPRIO_REALTIME: c_int = 1 << 13 | 4;
+
+/// Puts the calling thread into `SCHED_RR`. What it forks or starts is an ordinary process again.
+pub fn round_robin() -> nix::Result<()> {
+    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
+    let parameters = libc::sched_param { sched_priority: PRIORITY };
+    // SAFETY: sched_setscheduler reads one sched_param from the pointer, which points to one.
+    Errno::result(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) }).map(drop)
+}
+
+/// Has the calling thread's disk accesses served first, where the disk's scheduler knows classes.
+pub fn realtime_io() -> nix::Result<()> {
+    // SAFETY: ioprio_set takes three integers.
+    let result =
+        unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_REALTIME) };
+    Errno::result(result).map(drop)
+}
+
+/// Has all threads allocate from one arena, for the sake of memory. Where the C library has no
+/// such setting, nothing happens.
+pub fn one_arena() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes two integers.
+    let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+/// `MCL_ONFAULT` of mlockall(2): pages are locked when they are first used.
+pub fn lock_on_fault() -> MlockAllFlags {
+    MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT)
 }
 
 const _: () = assert!(size_of::<LoopInfo64>() == 232 && size_of::<c_ulong>() == size_of::<usize>());

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::NAME;
 use crate::cli::common::{duration, resolve_all};
 use crate::daemon::{
-    Ending, Happening, HolderOptions, News, ServiceManager, Supervisor, now, spawn,
+    Ending, Happening, HolderOptions, Log, News, Realtime, ServiceManager, Supervisor, now, spawn,
 };
 use crate::device::shown;
 use crate::protocol::{Instant, Refusal};
@@ -39,6 +39,9 @@ pub(super) struct Arguments {
     /// with MMP_DEVICE and MMP_REASON set, while the others are held on
     #[arg(long, value_name = "exit|COMMAND", default_value = "exit")]
     on_loss: OsString,
+    /// Do without locked memory and real-time scheduling
+    #[arg(long)]
+    no_realtime: bool,
     /// Block devices, images, LABEL=… or UUID=…
     #[arg(required = true, value_name = "DEVICE")]
     devices: Vec<OsString>,
@@ -63,7 +66,7 @@ struct Holding<'a> {
     arguments: &'a Arguments,
     devices: Vec<Device>,
     supervisor: Supervisor,
-    progress: Progress,
+    log: Log,
     manager: ServiceManager,
     worst: u8,
     /// Until when to wait for devices that do not answer, once the end has begun.
@@ -81,15 +84,19 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let options = HolderOptions { interval: arguments.interval, wait: arguments.wait };
     let progress = Progress::new(true);
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-    let supervisor =
-        Supervisor::start(&paths, options, &signals, &progress).context("cannot start")?;
+    let realtime = Realtime::new(!arguments.no_realtime);
+    let refused = realtime.prepare();
+    let supervisor = Supervisor::start(&paths, options, &signals, &progress, realtime)
+        .context("cannot start")?;
+    let log = Log::start(NAME, progress).context("cannot start")?;
+    refused.into_iter().for_each(|line| log.say(line));
     let devices =
         paths.into_iter().map(|path| Device { path, held: false, lost: false, ended: false });
     let mut holding = Holding {
         arguments,
         devices: devices.collect(),
         supervisor,
-        progress,
+        log,
         manager: ServiceManager::new(now().instant),
         worst: DONE,
         leaving: None,
@@ -103,10 +110,8 @@ impl Holding<'_> {
             let instant = now().instant;
             if self.leaving.is_some_and(|until| until <= instant) {
                 for device in self.devices.iter().filter(|device| !device.ended) {
-                    self.progress.complain(
-                        NAME,
-                        format!("{}: does not answer; left as it is", shown(&device.path)),
-                    );
+                    self.log
+                        .say(format!("{}: does not answer; left as it is", shown(&device.path)));
                 }
                 self.worst = self.worst.max(REFUSED);
                 break;
@@ -116,7 +121,7 @@ impl Holding<'_> {
             match self.supervisor.next(until).context("cannot wait")? {
                 Happening::Timer => {}
                 Happening::Signal(signal) => {
-                    self.progress.complain(NAME, format!("{signal}: releasing"));
+                    self.log.say(format!("{signal}: releasing"));
                     self.leave();
                 }
                 Happening::Expired(index) => {
@@ -146,12 +151,12 @@ impl Holding<'_> {
         match news {
             News::Waiting(sentence) => {
                 self.manager.status(&format!("{}: {sentence}", shown(&path)));
-                self.progress.complain(NAME, format!("{}: {sentence}", shown(&path)));
+                self.log.say(format!("{}: {sentence}", shown(&path)));
             }
-            News::Notice(notice) => self.progress.complain(NAME, describe_notice(&path, &notice)),
+            News::Notice(notice) => self.log.say(describe_notice(&path, &notice)),
             News::Held => {
                 self.devices[index].held = true;
-                self.progress.complain(NAME, format!("{}: held", shown(&path)));
+                self.log.say(format!("{}: held", shown(&path)));
                 let held = self.devices.iter().filter(|device| device.held).count();
                 self.manager.status(&format!("holding {held} of {}", self.devices.len()));
                 if held == self.devices.len() {
@@ -167,23 +172,23 @@ impl Holding<'_> {
         let message = ending.describe(path);
         match ending {
             Ending::Lost(_) => self.lose(index, &message),
-            Ending::Released | Ending::Revoked { .. } => self.progress.complain(NAME, message),
+            Ending::Released | Ending::Revoked { .. } => self.log.say(message),
             Ending::NotReleased(_)
             | Ending::Refused { why: Refusal::NotSafe(_) | Refusal::LostRace { .. }, .. } => {
-                self.progress.complain(NAME, message);
+                self.log.say(message);
                 self.worst = self.worst.max(REFUSED);
                 self.one_less();
             }
             Ending::Refused { why: Refusal::Stopped, left_behind: false, .. } => {
-                self.progress.complain(NAME, message);
+                self.log.say(message);
             }
             Ending::Device(error) if error.is_busy() => {
-                self.progress.complain(NAME, message);
+                self.log.say(message);
                 self.worst = self.worst.max(REFUSED);
                 self.one_less();
             }
             Ending::Device(_) | Ending::Clock(_) | Ending::Refused { .. } => {
-                self.progress.complain(NAME, message);
+                self.log.say(message);
                 self.worst = TROUBLE;
                 self.one_less();
             }
@@ -191,7 +196,7 @@ impl Holding<'_> {
     }
 
     fn lose(&mut self, index: usize, reason: &str) {
-        self.progress.complain(NAME, reason);
+        self.log.say(reason);
         self.worst = self.worst.max(REFUSED);
         if !std::mem::replace(&mut self.devices[index].lost, true) && !self.exits() {
             self.run_command(index, reason);
@@ -215,7 +220,7 @@ impl Holding<'_> {
         let device = self.devices[index].path.as_os_str();
         let variables = [("MMP_DEVICE", device), ("MMP_REASON", reason.as_ref())];
         if let Err(error) = spawn(&command, &variables) {
-            self.progress.complain(NAME, format!("cannot run the command for a loss: {error}"));
+            self.log.say(format!("cannot run the command for a loss: {error}"));
         }
     }
 }
