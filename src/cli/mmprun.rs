@@ -79,13 +79,13 @@ pub fn main() -> ExitCode {
         let supervisor = Supervisor::start(&devices, options, &signals, &progress, realtime);
         let supervisor = supervisor.context("cannot start")?;
         let log = Log::start(NAME, progress).context("cannot start")?;
-        refused.into_iter().for_each(|line| log.say(line));
         let count = devices.len();
         let running = Running {
             arguments: &arguments,
             devices,
             supervisor,
             log,
+            refused,
             held: 0,
             ended: vec![false; count],
             child: None,
@@ -102,6 +102,8 @@ struct Running<'a> {
     devices: Vec<PathBuf>,
     supervisor: Supervisor,
     log: Log,
+    /// What real time lacks; told when a device is held, for before that it does no harm.
+    refused: Vec<String>,
     held: usize,
     ended: Vec<bool>,
     child: Option<Child>,
@@ -186,6 +188,9 @@ impl Running<'_> {
             News::Notice(notice) => self.log.say(describe_notice(path, &notice)),
             News::Held => {
                 self.held += 1;
+                for line in std::mem::take(&mut self.refused) {
+                    self.log.say(line);
+                }
                 if self.held == self.devices.len() && self.code.is_none() {
                     self.start();
                 }

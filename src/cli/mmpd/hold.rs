@@ -67,6 +67,8 @@ struct Holding<'a> {
     devices: Vec<Device>,
     supervisor: Supervisor,
     log: Log,
+    /// What real time lacks; told when a device is held, for before that it does no harm.
+    refused: Vec<String>,
     manager: ServiceManager,
     worst: u8,
     /// Until when to wait for devices that do not answer, once the end has begun.
@@ -89,7 +91,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let supervisor = Supervisor::start(&paths, options, &signals, &progress, realtime)
         .context("cannot start")?;
     let log = Log::start(NAME, progress).context("cannot start")?;
-    refused.into_iter().for_each(|line| log.say(line));
     let devices =
         paths.into_iter().map(|path| Device { path, held: false, lost: false, ended: false });
     let mut holding = Holding {
@@ -97,6 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         devices: devices.collect(),
         supervisor,
         log,
+        refused,
         manager: ServiceManager::new(now().instant),
         worst: DONE,
         leaving: None,
@@ -156,6 +158,9 @@ impl Holding<'_> {
             News::Notice(notice) => self.log.say(describe_notice(&path, &notice)),
             News::Held => {
                 self.devices[index].held = true;
+                for line in std::mem::take(&mut self.refused) {
+                    self.log.say(line);
+                }
                 self.log.say(format!("{}: held", shown(&path)));
                 let held = self.devices.iter().filter(|device| device.held).count();
                 self.manager.status(&format!("holding {held} of {}", self.devices.len()));
