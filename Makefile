@@ -1,6 +1,6 @@
 # Everything a fresh machine needs for these is installed by tests/setup.sh.
 
-.PHONY: all pages demo test test-vm soak lint clean
+.PHONY: all pages demo test test-vm soak fuzz lint clean
 
 all:
 	cargo build --release --locked
@@ -35,6 +35,10 @@ test-vm:
 # The proof at length: hours.
 soak: | setup
 	MMP_MODEL_DEEPER=1 MMP_SCHEDULES=50000000 cargo test --locked --test model -- --nocapture
+
+# What reads a device, over any bytes: an hour.
+fuzz:
+	fuzz/run
 
 clean:
 	cargo clean

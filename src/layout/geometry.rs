@@ -10,6 +10,11 @@ use super::group::GroupDescriptor;
 use super::superblock::Superblock;
 use super::units::{BlockNumber, ByteOffset, GroupNumber};
 
+/// How many clusters a group has at most. Source: e2fsprogs, which opens nothing that has more.
+const MAX_CLUSTERS: u32 = (1 << 16) - 8;
+/// `s_checksum_type`: crc32c, the only one there is.
+const CRC32C: u8 = 1;
+
 /// A superblock field that contradicts the others or the limits of the format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("superblock: {field} is {value}, which cannot be; run e2fsck")]
@@ -51,7 +56,8 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Reads and checks the numbers.
+    /// Reads and checks the numbers. What e2fsck would refuse to go by is refused: it would turn to
+    /// a backup, and a change copies the superblock over all of them.
     pub fn new(superblock: &Superblock) -> Result<Self, GeometryError> {
         let features = superblock.features();
         let block_size = superblock.block_size();
@@ -64,8 +70,9 @@ impl Geometry {
 
         let bigalloc = features.ro_compat & RO_COMPAT_BIGALLOC != 0;
         let (log_block, log_cluster) = (superblock.u32(0x18), superblock.u32(0x1C));
-        let shift = if bigalloc { log_cluster.wrapping_sub(log_block) } else { 0 };
-        check(shift <= 20, "s_log_cluster_size", log_cluster.into())?;
+        let shift = log_cluster.wrapping_sub(log_block);
+        let most = if bigalloc { 20 } else { 0 };
+        check(shift <= most, "s_log_cluster_size", log_cluster.into())?;
         let cluster_ratio = 1u32 << shift;
         let first = if bigalloc { 0 } else { u64::from(block_size == 1024) };
         check(first_data_block == first, "s_first_data_block", first_data_block)?;
@@ -73,11 +80,11 @@ impl Geometry {
 
         let blocks_per_group = superblock.u32(0x20);
         let clusters_per_group = blocks_per_group / cluster_ratio;
-        let fits = (8..=bits).contains(&clusters_per_group)
+        let fits = (8..=bits.min(MAX_CLUSTERS)).contains(&clusters_per_group)
             && clusters_per_group.is_multiple_of(8)
             && blocks_per_group.is_multiple_of(cluster_ratio);
         check(fits, "s_blocks_per_group", blocks_per_group.into())?;
-        let agree = !bigalloc || superblock.u32(0x24) == clusters_per_group;
+        let agree = superblock.u32(0x24) == clusters_per_group;
         check(agree, "s_clusters_per_group", superblock.u32(0x24).into())?;
         let groups = (blocks_count - first_data_block).div_ceil(blocks_per_group.into());
         let groups = u32::try_from(groups).map_err(|_| wrong("s_blocks_count", blocks_count))?;
@@ -89,10 +96,27 @@ impl Geometry {
         let descriptor_size = if wide { desc_size } else { 32 };
         let descriptor_blocks = groups.div_ceil(block_size / descriptor_size);
 
-        let inode_size = u64::from(superblock.u16(0x58));
-        let inode_bytes = u64::from(superblock.u32(0x28)) * inode_size;
+        let inode_size = u32::from(superblock.u16(0x58));
+        let sane = inode_size.is_power_of_two() && (128..=block_size).contains(&inode_size);
+        check(sane, "s_inode_size", inode_size.into())?;
+        let (inodes, inodes_per_group) = (superblock.u32(0x00), superblock.u32(0x28));
+        check(
+            (1..=bits).contains(&inodes_per_group),
+            "s_inodes_per_group",
+            inodes_per_group.into(),
+        )?;
+        let agree = u64::from(groups) * u64::from(inodes_per_group) == u64::from(inodes);
+        check(agree, "s_inodes_count", inodes.into())?;
+        let inode_bytes = u64::from(inodes_per_group) * u64::from(inode_size);
+        let sum = superblock.u8(0x175);
+        check(sum == CRC32C || !features.metadata_csum(), "s_checksum_type", sum.into())?;
         let meta_bg = features.incompat & INCOMPAT_META_BG != 0;
         let first_meta_bg = superblock.u32(0x104);
+        check(
+            !meta_bg || first_meta_bg <= descriptor_blocks,
+            "s_first_meta_bg",
+            first_meta_bg.into(),
+        )?;
         let kept_for_descriptors = match meta_bg {
             true => first_meta_bg.into(),
             false => u64::from(descriptor_blocks) + u64::from(superblock.u16(0xCE)),

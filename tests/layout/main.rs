@@ -4,8 +4,8 @@ use std::fs;
 
 use mmp::layout::checksum::crc32c;
 use mmp::layout::{
-    Invalid, MMP_SIZE, MmpArea, MmpBlock, MmpChecksum, SUPERBLOCK_SIZE, Sequence, Superblock,
-    SuperblockError,
+    Geometry, Invalid, MMP_SIZE, MmpArea, MmpBlock, MmpChecksum, SUPERBLOCK_SIZE, Sequence,
+    Superblock, SuperblockError,
 };
 use mmp::protocol::Verdict;
 use mmp::report::{BlockFields, describe_verdict, header, mmp_lines};
@@ -119,6 +119,33 @@ fn one_mutation_one_error() {
     }
     let sum = parse(0x65, &[4]);
     assert!(matches!(sum, Err(SuperblockError::Checksum { .. })), "{sum:?}");
+}
+
+/// What e2fsck would not go by must not be copied over the backups that it would turn to.
+#[test]
+fn one_contradiction_one_field() {
+    let geometry = |at: usize, bytes: &[u8]| {
+        let mut raw = superblock("plain");
+        raw[at..at + bytes.len()].copy_from_slice(bytes);
+        Geometry::new(&Superblock::parse(raw).expect("superblock")).map_err(|error| error.field)
+    };
+    assert!(geometry(0x78, b"any label").is_ok());
+    for (at, bytes, field) in [
+        (0x00, &[1, 0, 0, 0][..], "s_inodes_count"),
+        (0x04, &[0, 0, 0, 0], "s_blocks_count"),
+        (0x14, &[1], "s_first_data_block"),
+        (0x1C, &[5], "s_log_cluster_size"),
+        (0x1C, &[1], "s_log_cluster_size"),
+        (0x20, &[4, 0, 0, 0], "s_blocks_per_group"),
+        (0x20, &[0, 0, 1, 0], "s_blocks_per_group"),
+        (0x24, &[8, 0, 0, 0], "s_clusters_per_group"),
+        (0x28, &[0, 0, 0, 0], "s_inodes_per_group"),
+        (0x58, &[0, 0], "s_inode_size"),
+        (0x58, &[0, 0x20], "s_inode_size"),
+        (0xCE, &[0xFF, 0xFF], "s_reserved_gdt_blocks"),
+    ] {
+        assert_eq!(geometry(at, bytes).map(drop), Err(field), "{at:#x}: {bytes:x?}");
+    }
 }
 
 #[test]
