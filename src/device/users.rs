@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::{major, minor};
+use nix::sys::stat::makedev;
 
 use super::error::shown;
 use super::sys;
@@ -21,41 +21,53 @@ pub struct MountPoint {
     pub fstype: String,
     /// Whether the file system, not only this mount of it, is read-only.
     pub read_only: bool,
+    /// Whether it is read-only although this mount of it is not: the kernel made it so, after an
+    /// error or in an emergency.
+    pub emergency: bool,
 }
 
 /// The mounts of the block device with this number.
 pub fn mounts_of(number: u64) -> Vec<MountPoint> {
-    let wanted = format!("{}:{}", major(number), minor(number));
-    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let is_it = |source: &Path| {
-        let metadata = fs::metadata(source).ok().filter(|m| m.file_type().is_block_device());
-        metadata.is_some_and(|m| m.rdev() == number)
-    };
-    parse_mountinfo(&table, &wanted, is_it)
+    let mounts = all_mounts().into_iter();
+    mounts.filter(|(device, _)| *device == number).map(|(_, mount)| mount).collect()
 }
 
-/// Lines of `/proc/self/mountinfo` whose device is `wanted`; see proc(5) for the fields. A Lustre
-/// target's mount has a number of its own, and the ldiskfs below it is mounted where nobody sees
-/// it: only the source, judged by `is_source`, tells the device.
+/// Every mount, with the number of its device.
+pub(super) fn all_mounts() -> Vec<(u64, MountPoint)> {
+    let number_of = |source: &Path| {
+        let metadata = fs::metadata(source).ok().filter(|m| m.file_type().is_block_device());
+        metadata.map(|m| m.rdev())
+    };
+    parse_mountinfo(&fs::read("/proc/self/mountinfo").unwrap_or_default(), number_of)
+}
+
+/// The lines of `/proc/self/mountinfo`; see proc(5) for the fields. A Lustre target's mount has a
+/// number of its own, and the ldiskfs below it is mounted where nobody sees it: only the source,
+/// by `number_of`, tells the device.
 fn parse_mountinfo(
     table: &[u8],
-    wanted: &str,
-    is_source: impl Fn(&Path) -> bool,
-) -> Vec<MountPoint> {
-    let lines = table.split(|b| *b == b'\n');
-    let mounts = lines.filter_map(|line| {
+    number_of: impl Fn(&Path) -> Option<u64>,
+) -> Vec<(u64, MountPoint)> {
+    let mounts = table.split(|b| *b == b'\n').filter_map(|line| {
         let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
         let dash = fields.iter().position(|field| *field == b"-")?;
+        let (major, minor) = std::str::from_utf8(fields.get(2)?).ok()?.split_once(':')?;
         let fstype = String::from_utf8_lossy(fields.get(dash + 1)?).into_owned();
         let dir = PathBuf::from(std::ffi::OsStr::from_bytes(&unescape(fields.get(4)?)));
-        let source = unescape(fields.get(dash + 2)?);
+        let has = |field: &[u8], option: &[u8]| field.split(|b| *b == b',').any(|o| o == option);
+        let (own, shared) = (fields.get(5)?, fields.get(dash + 3)?);
         let lustre = fstype == "lustre";
-        let found = *fields.get(2)? == wanted.as_bytes()
-            || (lustre && is_source(Path::new(std::ffi::OsStr::from_bytes(&source))));
-        let mut options = fields.get(dash + 3)?.split(|b| *b == b',');
-        // Lustre shows its targets as read-only; the ldiskfs below is not.
-        let read_only = !lustre && options.any(|option| option == b"ro");
-        found.then_some(MountPoint { dir, fstype, read_only })
+        // ext4 says the latter since Linux 6.15, and is not `ro` then. Lustre shows its targets as
+        // read-only; the ldiskfs below is not.
+        let read_only = !lustre && (has(shared, b"ro") || has(shared, b"emergency_ro"));
+        let emergency = read_only && !has(own, b"ro");
+        let number = match lustre {
+            true => {
+                number_of(Path::new(std::ffi::OsStr::from_bytes(&unescape(fields.get(dash + 2)?))))?
+            }
+            false => makedev(major.parse().ok()?, minor.parse().ok()?),
+        };
+        Some((number, MountPoint { dir, fstype, read_only, emergency }))
     });
     mounts.collect()
 }
@@ -141,20 +153,20 @@ mod tests {
     fn reads_mountinfo() {
         let table = b"36 35 98:0 / /mnt/a\\040b rw,noatime master:1 - ext4 /dev/sdb rw\n\
                       37 35 98:2 / /other rw - xfs /dev/sdc ro,noquota\n\
-                      38 35 0:60 / /srv/ost0 ro - lustre /dev/mapper/ost\\0400 ro\n\
+                      38 35 98:3 / /quiet ro - ext4 /dev/sdd ro\n\
+                      39 35 0:60 / /srv/ost0 ro - lustre /dev/mapper/ost\\0400 ro\n\
                       garbage\n";
-        let parse = |wanted| parse_mountinfo(table, wanted, |_| false);
-        let mounts = parse("98:0");
-        assert_eq!(mounts.len(), 1);
-        assert_eq!(mounts[0].dir, Path::new("/mnt/a b"));
-        assert_eq!(mounts[0].fstype, "ext4");
-        assert!(!mounts[0].read_only);
-        assert!(parse("98:1").is_empty());
-        assert!(parse("98:2")[0].read_only);
         let target = Path::new("/dev/mapper/ost 0");
-        let lustre = parse_mountinfo(table, "98:3", |source| source == target);
-        assert_eq!(lustre.len(), 1);
-        assert!(!lustre[0].read_only && lustre[0].dir == Path::new("/srv/ost0"));
+        let mounts = parse_mountinfo(table, |source| (source == target).then_some(makedev(98, 4)));
+        let numbers: Vec<u64> = mounts.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [0, 2, 3, 4].map(|minor| makedev(98, minor)));
+        let [a, b, c, lustre] = [0, 1, 2, 3].map(|index: usize| &mounts[index].1);
+        assert_eq!(a.dir, Path::new("/mnt/a b"));
+        assert_eq!(a.fstype, "ext4");
+        assert!(!a.read_only && !a.emergency);
+        assert!(b.read_only && b.emergency);
+        assert!(c.read_only && !c.emergency);
+        assert!(!lustre.read_only && lustre.dir == Path::new("/srv/ost0"));
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | [`Handover`] | give a device to a mount by the kernel | yes |
 //! | [`Lookout`] | is a device in use that the kernel waits for? | no, by its type |
 //! | [`Confirm`] | is the kernel that mounted it the only writer? | no, by its type |
+//! | [`Sentinel`] | what goes wrong on a device that somebody else holds? | no, by its type |
 
 mod check;
 mod claim;
@@ -23,6 +24,7 @@ mod look;
 mod still;
 mod time;
 mod timing;
+mod watch;
 
 pub use check::{Check, Verdict};
 pub use claim::{Claim, ClaimOutcome, ClaimRequest, Claimed, Refusal};
@@ -36,6 +38,9 @@ pub use time::{Instant, Now};
 pub use timing::{
     DEFAULT_CHECK_INTERVAL, MAX_CHECK_INTERVAL, POLL, READ_RETRIES, SETTLE, effective_interval,
     guard_interval, lease_interval,
+};
+pub use watch::{
+    Alarm, Cause, Change, Cleaned, Condition, Kmmpd, Local, Mounted, Reaction, Sentinel, Sight,
 };
 
 use crate::layout::MmpBlock;

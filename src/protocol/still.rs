@@ -13,7 +13,7 @@ use crate::layout::{MmpBlock, Sequence};
 
 /// e2fsck writes the block about once in 60 s while it works (measured, e2fsprogs 1.47): watching
 /// for less shows nothing.
-const FSCK_LIFE_SIGN: Duration = Duration::from_secs(66);
+pub(super) const FSCK_LIFE_SIGN: Duration = Duration::from_secs(66);
 
 /// What watching showed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

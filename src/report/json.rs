@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::alarms::{alarm_advice, describe_cause};
 use super::words::{date, describe_verdict, state_word, verdict_word};
 use crate::device::shown;
 use crate::layout::{MmpArea, MmpBlock, MmpChecksum};
-use crate::protocol::{Verdict, effective_interval, guard_interval};
+use crate::protocol::{Change, Verdict, effective_interval, guard_interval};
 
 /// The schema's version: it changes when a field's meaning does.
 const VERSION: u32 = 1;
@@ -155,5 +156,49 @@ impl VerdictFields {
             watched_s: None,
             mmp: None,
         }
+    }
+}
+
+/// An alarm of `mmpd watch`: one line, an object of its own.
+#[derive(Debug, Serialize)]
+pub struct AlarmFields {
+    version: u32,
+    program: &'static str,
+    device: String,
+    alarm: &'static str,
+    /// `raised` or `cleared`.
+    state: &'static str,
+    /// When it was noticed, seconds since the epoch.
+    time: u64,
+    /// What was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<&'static str>,
+}
+
+impl AlarmFields {
+    /// A change noticed at `time`, seconds since the epoch.
+    pub fn new(program: &'static str, path: &Path, change: &Change, time: u64) -> Self {
+        let (alarm, cause) = match change {
+            Change::Raised(cause) => (cause.alarm(), Some(cause)),
+            Change::Cleared(alarm) => (*alarm, None),
+        };
+        AlarmFields {
+            version: VERSION,
+            program,
+            device: shown(path).to_string(),
+            alarm: alarm.name(),
+            state: if cause.is_some() { "raised" } else { "cleared" },
+            time,
+            reason: cause.map(describe_cause),
+            advice: cause.map(|_| alarm_advice(alarm)),
+        }
+    }
+
+    /// The text, ending in a newline.
+    pub fn line(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string(self)? + "\n")
     }
 }

@@ -26,6 +26,9 @@ pub const HEARTBEAT_AGE: Family =
 /// What a check found.
 pub const FINDING: Family = gauge("mmp_finding", "Finding of mmpcheck, 1 while it stands.");
 
+/// An alarm of `mmpd watch`.
+pub const ALARM: Family = gauge("mmp_alarm", "Alarm of mmpd watch, 1 while it is raised.");
+
 /// What a family's samples are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {

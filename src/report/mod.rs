@@ -2,6 +2,7 @@
 //!
 //! One state has one word, in every program, message and field.
 
+mod alarms;
 pub mod exit;
 mod header;
 mod json;
@@ -10,8 +11,11 @@ mod output;
 mod progress;
 mod words;
 
+pub use alarms::{
+    alarm_advice, alarm_meaning, alarm_metrics, condition_word, describe_cause, describe_change,
+};
 pub use header::header;
-pub use json::{BlockFields, Document, HolderFields, VerdictFields};
+pub use json::{AlarmFields, BlockFields, Document, HolderFields, VerdictFields};
 pub use output::{complain, emit, replace};
 pub use progress::{Narrator, Progress, ProgressLine};
 pub use words::{

@@ -5,3 +5,4 @@ mod claim;
 mod harness;
 mod hold;
 mod race;
+mod watch;

@@ -1,6 +1,7 @@
 //! `mmpd`: the heartbeat. A file for each of its commands.
 
 mod hold;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -22,11 +23,13 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Job {
     Hold(hold::Arguments),
+    Watch(watch::Arguments),
 }
 
 /// The program.
 pub fn main() -> ExitCode {
     run(NAME, TROUBLE, |arguments: Arguments| match arguments.job {
         Job::Hold(arguments) => hold::run(&arguments),
+        Job::Watch(arguments) => watch::run(&arguments),
     })
 }

@@ -1,0 +1,136 @@
+//! The thread that looks at one device, when told to.
+//!
+//! A device is opened for each look and closed after it. Held open, even for reading, it could not
+//! be deactivated, detached or removed; and what a path means may change.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::clock::{Alarm, Woken, now};
+use super::drive::BlockIo;
+use crate::device::{DeviceError, MmpDevice, Reader, device_number, kernel_path};
+use crate::layout::Superblock;
+use crate::protocol::{Instant, IoFault, ReadError, ReadResult};
+
+/// How long a superblock is relied on.
+const SUPERBLOCK_AGE: Duration = Duration::from_secs(30);
+
+/// What is known of a device beside its block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) uuid: [u8; 16],
+    pub(super) mmp_block: u64,
+    pub(super) update_interval: u16,
+    pub(super) label: Vec<u8>,
+    /// The device's number, if it is a block device.
+    pub(super) number: Option<u64>,
+    /// The kernel's name for it.
+    pub(super) kernel_name: String,
+}
+
+/// What the thread tells.
+#[derive(Debug)]
+pub(super) enum Glimpse {
+    /// Told before a look, whenever the superblock was read.
+    Facts(Facts),
+    /// A look ended.
+    Looked { submitted: Instant, result: ReadResult },
+    /// There is nothing to look at: no such device, no file system, no MMP.
+    Nothing(DeviceError),
+}
+
+/// Looks at the device at each time that is ordered, until told to stop, or until nobody orders any
+/// more. Each order is answered with [`Glimpse::Looked`] or [`Glimpse::Nothing`].
+pub(super) fn gaze(
+    path: &Path,
+    orders: &Receiver<Instant>,
+    timer: &Alarm,
+    tell: &dyn Fn(Glimpse),
+) -> io::Result<()> {
+    let mut known: Option<(Superblock, Instant)> = None;
+    for at in orders {
+        if timer.wait(at, true)? == Woken::Stop {
+            return Ok(());
+        }
+        let submitted = now().instant;
+        let fresh = known.as_ref().is_some_and(|(_, read)| submitted.since(*read) < SUPERBLOCK_AGE);
+        if !fresh && let ControlFlow::Break(glimpse) = refresh(path, &mut known, tell) {
+            tell(glimpse);
+            continue;
+        }
+        let Some((superblock, _)) = &known else { continue };
+        let submitted = now().instant;
+        let result = look(path, superblock);
+        if result.is_err() {
+            // MMP may be off, or elsewhere, or this be another file system now.
+            known = known.map(|(superblock, _)| (superblock, Instant(0)));
+        }
+        tell(Glimpse::Looked { submitted, result });
+    }
+    Ok(())
+}
+
+/// Reads the superblock anew. A device that fails keeps the one that is known.
+fn refresh(
+    path: &Path,
+    known: &mut Option<(Superblock, Instant)>,
+    tell: &dyn Fn(Glimpse),
+) -> ControlFlow<Glimpse> {
+    let read = Reader::open(path).and_then(|mut reader| {
+        let superblock = reader.superblock()?;
+        let area = *MmpDevice::with_superblock(reader, &superblock)?.area();
+        Ok((superblock, area))
+    });
+    match read {
+        Ok((superblock, area)) => {
+            let name = kernel_path(path);
+            let name = name.as_ref().and_then(|name| name.file_name());
+            tell(Glimpse::Facts(Facts {
+                uuid: superblock.uuid(),
+                mmp_block: area.block.0,
+                update_interval: area.update_interval,
+                label: superblock.volume_name().0.to_owned(),
+                number: device_number(path),
+                kernel_name: name.unwrap_or_default().to_string_lossy().replace('!', "/"),
+            }));
+            *known = Some((superblock, now().instant));
+            ControlFlow::Continue(())
+        }
+        Err(DeviceError::Open { source, .. } | DeviceError::Read { source, .. })
+            if known.is_some() =>
+        {
+            let (submitted, result) = (now().instant, Err(fault(&source)));
+            ControlFlow::Break(Glimpse::Looked { submitted, result })
+        }
+        Err(error) => {
+            *known = None;
+            ControlFlow::Break(Glimpse::Nothing(error))
+        }
+    }
+}
+
+fn look(path: &Path, superblock: &Superblock) -> ReadResult {
+    let opened =
+        Reader::open(path).and_then(|reader| MmpDevice::with_superblock(reader, superblock));
+    match opened {
+        Ok(mut device) => device.read_block(),
+        Err(DeviceError::Open { source, .. }) => Err(fault(&source)),
+        // Smaller than it was.
+        Err(_) => Err(ReadError::Io(IoFault(Errno::ENXIO as i32))),
+    }
+}
+
+fn fault(error: &io::Error) -> ReadError {
+    ReadError::Io(IoFault(error.raw_os_error().unwrap_or(Errno::EIO as i32)))
+}
+
+impl MmpDevice<Reader> {
+    fn read_block(&mut self) -> ReadResult {
+        BlockIo::<crate::protocol::NeverWrites>::read(self)
+    }
+}
