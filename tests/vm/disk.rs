@@ -27,12 +27,13 @@ impl Delay {
     }
 }
 
+/// Runs a tool that must succeed; its standard output.
 fn tool(name: &str, arguments: &[&str]) -> String {
     let output = Command::new(name).args(arguments).output().expect(name);
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{name} {arguments:?}: {said}");
-    said
+    let [out, err] =
+        [output.stdout, output.stderr].map(|o| String::from_utf8_lossy(&o).into_owned());
+    assert!(output.status.success(), "{name} {arguments:?}: {out}{err}");
+    out
 }
 
 impl Disk {

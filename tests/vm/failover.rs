@@ -93,7 +93,7 @@ fn e2fsck(pair: &Pair, disk: &Disk) {
     assert_eq!(refused.code, 32, "{}", refused.said);
     disk.relieve(&pair.a);
     // What the administrator does who has seen that it is dead.
-    disk.set("seq", "clean");
+    disk.set("seq", "0xff4d4d50");
     pair.b.must(&mount);
     pair.b.must(&format!("/bin/umount {}", disk.dir()));
     disconnect(pair, disk);
