@@ -7,6 +7,7 @@ pub mod mmpcheck;
 pub mod mmpd;
 pub mod mmpdump;
 pub mod mmprun;
+pub mod mmptarget;
 pub mod mmptune;
 pub mod mount_mmp;
 
@@ -19,6 +20,7 @@ pub fn commands() -> Vec<Command> {
         mmpd::Arguments::command(),
         mmpdump::Arguments::command(),
         mmprun::Arguments::command(),
+        mmptarget::Arguments::command(),
         mmptune::Arguments::command(),
         mount_mmp::Arguments::command(),
     ]

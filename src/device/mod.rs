@@ -24,7 +24,7 @@ pub use local::{KernelWriter, LocalView, device_number, mounted_among};
 pub use loopdev::LoopDevice;
 pub use mmp::MmpDevice;
 pub use name::{format_uuid, kernel_path, resolve};
-pub use users::{MountPoint, mounts_of};
+pub use users::{MountPoint, mounted_on, mounts_of};
 pub use writer::Writer;
 
 /// Calls of the kernel and of the C library that have nothing to do with devices, but are here

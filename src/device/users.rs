@@ -32,6 +32,12 @@ pub fn mounts_of(number: u64) -> Vec<MountPoint> {
     mounts.filter(|(device, _)| *device == number).map(|(_, mount)| mount).collect()
 }
 
+/// What is mounted on a directory, the last of it, with the number of its device; 0 where that is
+/// not known.
+pub fn mounted_on(dir: &Path) -> Option<(u64, MountPoint)> {
+    all_mounts().into_iter().rfind(|(_, mount)| mount.dir == dir)
+}
+
 /// Every mount, with the number of its device.
 pub(super) fn all_mounts() -> Vec<(u64, MountPoint)> {
     let number_of = |source: &Path| {
@@ -63,7 +69,8 @@ fn parse_mountinfo(
         let emergency = read_only && !has(own, b"ro");
         let number = match lustre {
             true => {
-                number_of(Path::new(std::ffi::OsStr::from_bytes(&unescape(fields.get(dash + 2)?))))?
+                let source = unescape(fields.get(dash + 2)?);
+                number_of(Path::new(std::ffi::OsStr::from_bytes(&source))).unwrap_or(0)
             }
             false => makedev(major.parse().ok()?, minor.parse().ok()?),
         };

@@ -101,6 +101,12 @@ impl Names {
         }
         Names { nodename: field(nodename), bdevname: field(bdevname) }
     }
+
+    /// The same device on another node.
+    #[must_use]
+    pub fn on_node(self, nodename: &[u8]) -> Self {
+        Names { bdevname: self.bdevname, ..Names::new(nodename, b"") }
+    }
 }
 
 /// How the block is checksummed, which the superblock decides.
@@ -204,6 +210,27 @@ impl MmpBlock {
         Escaped::field(&self.raw[OFFSET_NODENAME..OFFSET_BDEVNAME])
     }
 
+    /// Whether it bears these names. What follows a name's final NUL does not count: kernels leave
+    /// there what was there.
+    pub fn is_by(&self, names: &Names) -> bool {
+        self.nodename() == Escaped::field(&names.nodename)
+            && self.bdevname() == Escaped::field(&names.bdevname)
+    }
+
+    /// Whether `node` wrote it: the same host name, or the same up to the first dot where one of the
+    /// two has no domain. Case does not matter.
+    pub fn is_by_node(&self, node: &[u8]) -> bool {
+        let short = |name: &[u8]| name.split(|b| *b == b'.').next().unwrap_or_default().to_vec();
+        let known = self.nodename().0;
+        // The field holds no more.
+        let node = &node[..node.len().min(OFFSET_BDEVNAME - OFFSET_NODENAME)];
+        let (a, b) = match known.contains(&b'.') && node.contains(&b'.') {
+            true => (known.to_vec(), node.to_vec()),
+            false => (short(known), short(node)),
+        };
+        !a.is_empty() && a.eq_ignore_ascii_case(&b)
+    }
+
     /// `mmp_bdevname`: what the writer calls the device.
     pub fn bdevname(&self) -> Escaped<'_> {
         Escaped::field(&self.raw[OFFSET_BDEVNAME..OFFSET_CHECK_INTERVAL])
@@ -300,6 +327,20 @@ mod tests {
         assert_eq!(Sequence::Active(SEQ_MAX).next(), Sequence::Active(1));
         assert_eq!(Sequence::Clean.next(), Sequence::Active(1));
         assert_eq!(Sequence::active(u32::MAX).raw(), u32::MAX % SEQ_MAX + 1);
+    }
+
+    #[test]
+    fn names_end_at_the_nul_and_hosts_may_lack_their_domain() {
+        let mut named = block().with_names(&Names::new(b"OSS1", b"sdb"));
+        named.raw[OFFSET_BDEVNAME + 4] = b'1';
+        assert!(named.is_by(&Names::new(b"OSS1", b"sdb")));
+        assert!(!named.is_by(&Names::new(b"OSS1", b"sdb1")) && !named.is_by_node(b"oss"));
+        assert!(named.is_by_node(b"oss1") && named.is_by_node(b"oss1.example.org"));
+        let named = block().with_names(&Names::new(b"oss1.example.org", b"sdb"));
+        assert!(named.is_by_node(b"oss1") && !named.is_by_node(b"oss1.example.com"));
+        assert!(!block().with_names(&Names::new(b"", b"")).is_by_node(b""));
+        let long = [b'x'; 64];
+        assert!(block().with_names(&Names::new(&long, b"")).is_by_node(&long[..63]));
     }
 
     #[test]

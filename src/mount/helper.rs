@@ -86,7 +86,7 @@ pub fn mount(mut request: Request, interrupt: &Interrupt) -> Result<u8, MountErr
     let mut mounting = Mounting {
         real: request.real(path.clone()),
         line: Progress::new(true).line(&path, 0),
-        patience: began + request.options.wait,
+        patience: began + request.options.wait.unwrap_or_default(),
         alarm,
         path,
         began,

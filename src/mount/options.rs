@@ -41,8 +41,8 @@ pub enum OptionError {
 pub struct Options {
     /// `mmp.mode`.
     pub mode: Mode,
-    /// `mmp.wait`: how long a device in use is waited for.
-    pub wait: Duration,
+    /// `mmp.wait`: how long a device in use is waited for; not at all where it is not given.
+    pub wait: Option<Duration>,
     rest: Vec<Vec<u8>>,
 }
 
@@ -90,7 +90,8 @@ impl Options {
             };
         } else if let Some(wait) = own.strip_prefix(b"wait=") {
             let seconds = std::str::from_utf8(wait).ok().and_then(|s| s.parse::<u32>().ok());
-            self.wait = Duration::from_secs(seconds.ok_or_else(|| bad("whole seconds"))?.into());
+            let seconds = seconds.ok_or_else(|| bad("whole seconds"))?;
+            self.wait = Some(Duration::from_secs(seconds.into()));
         } else {
             return Err(OptionError::Unknown(text()));
         }
@@ -190,7 +191,7 @@ mod tests {
             assert_eq!(options.passed_on().as_deref(), expected.map(OsStr::new), "{given}");
         }
         let options = parse("mmp.mode=check,mmp.mode=strict,mmp.wait=9").expect("valid");
-        assert_eq!((options.mode, options.wait), (Mode::Strict, Duration::from_secs(9)));
+        assert_eq!((options.mode, options.wait), (Mode::Strict, Some(Duration::from_secs(9))));
     }
 
     #[test]

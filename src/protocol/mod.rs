@@ -15,12 +15,14 @@
 //! | [`Lookout`] | is a device in use that the kernel waits for? | no, by its type |
 //! | [`Confirm`] | is the kernel that mounted it the only writer? | no, by its type |
 //! | [`Sentinel`] | what goes wrong on a device that somebody else holds? | no, by its type |
+//! | [`PulseWatch`] | does the heartbeat of a mount here advance, and is it ours? | no, by its type |
 
 mod check;
 mod claim;
 mod handover;
 mod hold;
 mod look;
+mod pulse;
 mod still;
 mod time;
 mod timing;
@@ -33,6 +35,7 @@ pub use handover::{
 };
 pub use hold::{Hold, HoldOutcome, HoldRequest, Loss, Notice};
 pub use look::{ReadError, ReadResult};
+pub use pulse::{Pulse, PulseRequest, PulseWatch};
 pub use still::{Still, Stillness};
 pub use time::{Instant, Now};
 pub use timing::{

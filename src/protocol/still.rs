@@ -1,15 +1,15 @@
 //! Still: does anybody write the block, whatever it says?
 //!
 //! For clearing a block that no check would pass: one left at FSCK, with an unknown sequence, or
-//! damaged. Reads only. It cannot tell that nobody uses the device, only that nobody wrote the
-//! block while it looked.
+//! damaged; and for a fence, which asks whether one node has stopped writing. Reads only. It cannot
+//! tell that nobody uses the device, only that nobody wrote the block while it looked.
 
 use std::time::Duration;
 
 use super::look::ReadError;
 use super::timing::{POLL, effective_interval, guard_interval};
 use super::{Action, Event, Instant, IoFault, Machine, NeverWrites, Now, Phase};
-use crate::layout::{MmpBlock, Sequence};
+use crate::layout::{MmpBlock, Names, Sequence};
 
 /// e2fsck writes the block about once in 60 s while it works (measured, e2fsprogs 1.47): watching
 /// for less shows nothing.
@@ -41,13 +41,27 @@ pub enum Stillness {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Still {
     update_interval: u16,
+    /// Whose writes count; everybody's if none. A machine that calls itself by the same name is not
+    /// meant where it is ours.
+    node: Option<(Vec<u8>, Names)>,
     watch: Option<(MmpBlock, Instant, Instant)>,
 }
 
 impl Still {
     /// `update_interval` is the superblock's, in seconds.
     pub fn new(update_interval: u16) -> Self {
-        Still { update_interval, watch: None }
+        Still { update_interval, node: None, watch: None }
+    }
+
+    /// The same, but only what this node writes counts as a change, and never what we ourselves
+    /// write under `ours`.
+    pub fn of_node(update_interval: u16, node: &[u8], ours: Names) -> Self {
+        Still { update_interval, node: Some((node.to_owned(), ours)), watch: None }
+    }
+
+    fn counts(&self, block: &MmpBlock) -> bool {
+        let node = self.node.as_ref();
+        node.is_none_or(|(node, ours)| block.is_by_node(node) && !block.is_by(ours))
     }
 
     fn look(
@@ -57,7 +71,8 @@ impl Still {
         submitted: Instant,
         now: Instant,
     ) -> Action<NeverWrites, Stillness> {
-        match &self.watch {
+        let counts = self.counts(&block);
+        match &mut self.watch {
             None => {
                 // What a damaged block says of intervals is not to be waited for.
                 let told = if valid { block.check_interval() } else { 0 };
@@ -68,9 +83,12 @@ impl Still {
                 };
                 self.watch = Some((block, now, now + time));
             }
-            Some((first, began, _)) if *first != block => {
-                let after = now.since(*began);
-                return Action::Done(Stillness::Changed { block, after });
+            Some((last, began, _)) if *last != block => {
+                if counts {
+                    let after = now.since(*began);
+                    return Action::Done(Stillness::Changed { block, after });
+                }
+                *last = block;
             }
             Some((.., until)) if submitted >= *until => {
                 return Action::Done(Stillness::Unchanged { block });
@@ -123,7 +141,10 @@ mod tests {
 
     /// Runs against a block that `at` gives for each second; tells what came out, and when.
     fn run(at: impl Fn(u64) -> ReadResult) -> (Stillness, u64) {
-        let mut still = Still::new(5);
+        run_on(Still::new(5), at)
+    }
+
+    fn run_on(mut still: Still, at: impl Fn(u64) -> ReadResult) -> (Stillness, u64) {
         let mut instant = Instant(1_000_000_000);
         let mut event = Event::Begin;
         loop {
@@ -162,6 +183,25 @@ mod tests {
         let (outcome, took) = run(|s| Ok(fsck.clone().with_time(s / 60)));
         assert!(matches!(outcome, Stillness::Changed { .. }), "{outcome:?}");
         assert_eq!(took, 59);
+    }
+
+    #[test]
+    fn only_the_writes_of_the_node_asked_about_count() {
+        let by = |node: &str, draw: u64| {
+            let draw = u32::try_from(draw).expect("small");
+            block(Sequence::Active(draw), 5).with_names(&Names::new(node.as_bytes(), b"sdb"))
+        };
+        let ours = Names::new(b"oss2", b"sdc");
+        let still = || Still::of_node(5, b"oss2", ours);
+        let (outcome, took) = run_on(still(), |s| Ok(by("oss1", s)));
+        assert!(matches!(outcome, Stillness::Unchanged { .. }), "{outcome:?}");
+        assert_eq!(took, 11);
+        let node = |s| if s < 6 { "oss1" } else { "oss2" };
+        let (outcome, took) = run_on(still(), |s| Ok(by(node(s), s)));
+        assert!(matches!(outcome, Stillness::Changed { .. }), "{outcome:?}");
+        assert_eq!(took, 5);
+        let (outcome, _) = run_on(still(), |s| Ok(by("oss2", s).with_names(&ours)));
+        assert!(matches!(outcome, Stillness::Unchanged { .. }), "{outcome:?}");
     }
 
     #[test]

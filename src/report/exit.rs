@@ -1,7 +1,7 @@
 //! Exit codes.
 //!
 //! `mmpcheck` keeps those of e2mmpstatus; `mmprun` needs codes that a command will hardly use;
-//! `mount.mmp` keeps those of mount(8).
+//! `mount.mmp` keeps those of mount(8), `mmptarget` those of OCF resource agents.
 
 /// Done; for `mmpcheck`: safe to mount.
 pub const DONE: u8 = 0;
@@ -30,3 +30,10 @@ pub const MOUNT_SYSTEM: u8 = 2;
 pub const MOUNT_INTERRUPTED: u8 = 8;
 /// `mount.mmp`, as mount(8): the mount failed or was refused.
 pub const MOUNT_FAILED: u8 = 32;
+
+/// `mmptarget`, as OCF agents: it cannot be started on this machine, but perhaps on another.
+pub const TARGET_NOT_HERE: u8 = 5;
+/// `mmptarget`, as OCF agents: it cannot be started anywhere before something is put right.
+pub const TARGET_NOWHERE: u8 = 6;
+/// `mmptarget`, as OCF agents: it is not mounted.
+pub const TARGET_NOT_MOUNTED: u8 = 7;

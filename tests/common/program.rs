@@ -12,13 +12,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// The suite's programs and where cargo has put them.
-pub(crate) const PROGRAMS: [(&str, &str); 6] = [
+pub(crate) const PROGRAMS: [(&str, &str); 7] = [
     ("mmpcheck", env!("CARGO_BIN_EXE_mmpcheck")),
     ("mmpdump", env!("CARGO_BIN_EXE_mmpdump")),
     ("mmpd", env!("CARGO_BIN_EXE_mmpd")),
     ("mmprun", env!("CARGO_BIN_EXE_mmprun")),
     ("mmptune", env!("CARGO_BIN_EXE_mmptune")),
     ("mount.mmp", env!("CARGO_BIN_EXE_mount-mmp")),
+    ("mmptarget", env!("CARGO_BIN_EXE_mmptarget")),
 ];
 
 /// A command in the C locale; a program of ours is the one just built, any other is the system's.

@@ -1,0 +1,282 @@
+//! `mmptarget`: a target as a cluster's resource.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use super::common::{duration, run};
+use crate::device::shown;
+use crate::mount::real_type;
+use crate::protocol::{Pulse, ReadError, Stillness};
+use crate::report::exit::{DONE, REFUSED, TARGET_NOT_MOUNTED, TROUBLE};
+use crate::report::{Holder, complain, emit, seconds_text};
+use crate::target::{
+    Health, MonitorError, Presence, StartRequest, StopRequest, Target, monitor, start, stop,
+    validate, watch_for,
+};
+
+const NAME: &str = "mmptarget";
+
+/// A target as a cluster manages it: what the Pacemaker agent and the Heartbeat script run, and what
+/// an administrator runs to see the same. Exit codes are those of OCF resource agents.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    /// Mount it, guarded as by 'mount -t mmp.TYPE'; done where it is mounted already.
+    ///
+    /// Exit status: 0 mounted; 1 failed, and may succeed later or elsewhere; 2 wrong usage; 5 not on
+    /// this machine, but perhaps on another; 6 nowhere before something is put right.
+    Start {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Check what can be checked without touching it, and that the time given to a start suffices.
+    ///
+    /// Exit status: 0 nothing is wrong; 1 in use on this machine; 2 wrong usage; 5 not on this
+    /// machine, but perhaps on another; 6 nowhere before something is put right.
+    Validate {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Unmount it and see that its MMP block is clean; done where it is not mounted.
+    ///
+    /// Exit status: 0 not mounted; 1 it is still mounted, or somewhere else on this machine; 2 wrong
+    /// usage.
+    Stop {
+        #[command(flatten)]
+        place: Place,
+        /// Give up in time before that has passed
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60")]
+        timeout: Duration,
+        /// Do not end the processes that use it
+        #[arg(long)]
+        keep_users: bool,
+    },
+    /// Tell whether it is mounted.
+    ///
+    /// Exit status: 0 mounted; 2 wrong usage; 7 not mounted.
+    Status {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Tell whether it is mounted, its heartbeat advances and is this machine's.
+    ///
+    /// Exit status: 0 all is well; 1 mounted, and something is wrong; 2 wrong usage; 7 not mounted.
+    Monitor {
+        #[command(flatten)]
+        place: Place,
+        /// See the heartbeat advance, even where one look tells enough
+        #[arg(long)]
+        thorough: bool,
+    },
+    /// Tell whether a node is gone: whether it writes none of the devices for the guard interval.
+    ///
+    /// Exit status: 0 it is gone; 1 it writes; 2 that cannot be told, or wrong usage.
+    Gone {
+        /// Its host name, as it stands in MMP blocks
+        #[arg(value_name = "HOST")]
+        host: OsString,
+        /// All devices it can have
+        #[arg(required = true, value_name = "DEVICE")]
+        devices: Vec<OsString>,
+        /// This machine's own host name in MMP blocks, where it sees another (in a container)
+        #[arg(long, value_name = "NAME")]
+        node: Option<OsString>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Place {
+    /// Block device, LABEL=… or UUID=…
+    #[arg(value_name = "DEVICE")]
+    device: OsString,
+    /// Where it is mounted
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// The host name that this machine's kernel writes, where it sees another (in a container)
+    #[arg(long, value_name = "NAME")]
+    node: Option<OsString>,
+}
+
+#[derive(Args, Debug)]
+struct How {
+    /// The real type; lustre where mount.lustre is installed, else ext4
+    #[arg(short = 't', value_name = "TYPE")]
+    fstype: Option<OsString>,
+    /// Mount options, those of mount.mmp among them
+    #[arg(short, value_name = "OPTIONS", default_value = "")]
+    options: OsString,
+    /// Give up in time before that has passed; refuse if a start may take longer
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+}
+
+impl From<Place> for Target {
+    fn from(place: Place) -> Self {
+        Target { device: place.device, dir: place.dir, node: place.node }
+    }
+}
+
+impl From<How> for StartRequest {
+    fn from(how: How) -> Self {
+        let fstype = real_type(how.fstype.as_deref());
+        StartRequest { fstype, options: how.options, timeout: how.timeout, program: NAME }
+    }
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    run(NAME, TROUBLE, |arguments: Arguments| match arguments.job {
+        Job::Start { place, how } => {
+            let (target, request) = (place.into(), how.into());
+            Ok(tell(&target, start(&target, &request), |did| match did {
+                true => "mounted",
+                false => "is mounted already",
+            }))
+        }
+        Job::Validate { place, how } => {
+            let (target, request) = (place.into(), how.into());
+            Ok(match validate(&target, &request) {
+                Ok(_) => DONE,
+                Err(error) => {
+                    complain(NAME, &error);
+                    error.exit_code()
+                }
+            })
+        }
+        Job::Stop { place, timeout, keep_users } => {
+            let target = place.into();
+            let request = StopRequest { timeout, keep_users, program: NAME };
+            match stop(&target, &request) {
+                Ok(did) => {
+                    let text =
+                        if did { "unmounted; its MMP block is clean" } else { "not mounted" };
+                    complain(NAME, format!("{}: {text}", shown(&target.device)));
+                    Ok(DONE)
+                }
+                Err(error) => {
+                    complain(NAME, error);
+                    Ok(REFUSED)
+                }
+            }
+        }
+        Job::Status { place } => {
+            let mounted = Target::from(place).mounted().is_some();
+            let (text, code) =
+                if mounted { ("running\n", DONE) } else { ("stopped\n", TARGET_NOT_MOUNTED) };
+            emit(text).context("cannot write the result")?;
+            Ok(code)
+        }
+        Job::Monitor { place, thorough } => {
+            let target = place.into();
+            Ok(judge(&target, monitor(&target, thorough)))
+        }
+        Job::Gone { host, devices, node } => {
+            let seen = watch_for(&host, &devices, node.as_ref());
+            let tell = |(device, presence): (&OsString, &Presence)| {
+                let (code, text) = missed(&host, presence)?;
+                complain(NAME, format!("{}: {text}", shown(device)));
+                Some(code)
+            };
+            Ok(devices.iter().zip(&seen).filter_map(tell).max().unwrap_or(DONE))
+        }
+    })
+}
+
+/// A finished start, in a line and a code.
+fn tell(
+    target: &Target,
+    ended: Result<bool, crate::target::StartError>,
+    word: impl Fn(bool) -> &'static str,
+) -> u8 {
+    match ended {
+        Ok(did) => {
+            let (device, dir) = (shown(&target.device), shown(&target.dir));
+            complain(NAME, format!("{device}: {} on {dir}", word(did)));
+            DONE
+        }
+        Err(error) => {
+            complain(NAME, &error);
+            error.exit_code()
+        }
+    }
+}
+
+/// How a target does, in a code, and in a line where something is wrong.
+fn judge(target: &Target, health: Result<Health, MonitorError>) -> u8 {
+    let (code, text) = match health {
+        Ok(Health::NotMounted) => (TARGET_NOT_MOUNTED, "not mounted".to_owned()),
+        Ok(Health::ReadOnly | Health::Unprotected) => return DONE,
+        Ok(Health::BecameReadOnly) => {
+            let text = "the kernel has made it read-only, so it met an error; see its log";
+            (REFUSED, text.to_owned())
+        }
+        Ok(Health::Mounted(Pulse::Beating { .. })) => return DONE,
+        Ok(Health::Mounted(pulse)) => (REFUSED, describe(&pulse)),
+        Err(error) => (REFUSED, error.to_string()),
+    };
+    complain(NAME, format!("{}: {text}", shown(&target.device)));
+    code
+}
+
+fn describe(pulse: &Pulse) -> String {
+    match pulse {
+        Pulse::Beating { block } => format!("in use by {}", Holder(block)),
+        Pulse::Still { block, watched } => format!(
+            "mounted here, but its heartbeat stands still: unchanged for {}, last written by {}. \
+             Is it frozen (fsfreeze), or does its disk hang? Another node may take it now",
+            seconds_text(*watched),
+            Holder(block),
+        ),
+        Pulse::Foreign { block } => format!(
+            "mounted here, but its MMP block is written by {}: two nodes may be using this file \
+             system. Stop both and run e2fsck",
+            Holder(block),
+        ),
+        Pulse::Released { block } => format!(
+            "mounted here, but its MMP block stays clean, last written by {}: nothing keeps \
+             another node from mounting it",
+            Holder(block),
+        ),
+        Pulse::Unreadable(error @ ReadError::Io(_)) => {
+            format!("mounted here, but its MMP block cannot be read: {error}")
+        }
+        Pulse::Unreadable(error) => format!("mounted here, but {error}"),
+        Pulse::Stopped => "stopped before the answer was known".to_owned(),
+    }
+}
+
+/// Why a device does not show that a node is gone; nothing where it does.
+fn missed(host: &OsString, presence: &Presence) -> Option<(u8, String)> {
+    let host = shown(host);
+    let unknown = |why: &dyn std::fmt::Display| {
+        (TROUBLE, format!("cannot tell whether node '{host}' is gone: {why}"))
+    };
+    match presence {
+        Presence::Watched(Stillness::Unchanged { .. }) => None,
+        Presence::Watched(Stillness::Changed { block, after }) => {
+            let (after, by) = (seconds_text(*after), Holder(block));
+            let text =
+                format!("node '{host}' is not gone: the MMP block changed within {after}: {by}");
+            Some((REFUSED, text))
+        }
+        Presence::Watched(Stillness::Unreadable(fault)) => Some(unknown(fault)),
+        Presence::Watched(Stillness::Stopped) => Some(unknown(&"stopped before that was known")),
+        Presence::Unknown(error) => Some(unknown(error)),
+        Presence::System(error) => Some(unknown(&crate::device::Plain(error))),
+    }
+}
