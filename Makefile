@@ -24,7 +24,7 @@ lint:
 
 # Real waits (a guard interval is 11 s and more) run side by side; the test programs know how many.
 test: lint
-	tests/setup.sh mandoc=mandoc jq=jq
+	tests/setup.sh mandoc=mandoc jq=jq fio=fio tmux=tmux
 	cargo test --locked
 	$(MAKE) demo
 

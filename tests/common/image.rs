@@ -31,6 +31,16 @@ impl Image {
         image
     }
 
+    /// One of so many bytes that takes up little room.
+    pub(crate) fn sparse(options: &[&str], bytes: u64) -> Self {
+        let image = Self::empty();
+        let file = OpenOptions::new().write(true).open(&image.path).expect("open");
+        file.set_len(bytes).expect("size");
+        let base = ["-q", "-F", "-t", "ext4", "-O", "mmp"];
+        tool("mke2fs", &[&base, options, &[image.name()]].concat());
+        image
+    }
+
     /// An empty file.
     pub(crate) fn empty() -> Self {
         Self::bytes(&[])

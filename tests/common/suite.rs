@@ -19,6 +19,7 @@ pub(crate) enum Need {
     KernelExt4,
     Jq,
     Mandoc,
+    Fio,
 }
 
 impl Need {
@@ -30,6 +31,7 @@ impl Need {
             Need::KernelExt4 => "ext4 in the kernel",
             Need::Jq => "jq",
             Need::Mandoc => "mandoc",
+            Need::Fio => "fio",
         }
     }
 
@@ -44,6 +46,7 @@ impl Need {
             Need::E2fsprogs => {
                 ["mke2fs", "e2fsck", "dumpe2fs", "e2mmpstatus", "debugfs"].into_iter().all(found)
             }
+            Need::Fio => found("fio"),
             Need::LoopDevices => found("losetup") && fs::File::open("/dev/loop-control").is_ok(),
             Need::KernelExt4 => fs::read_to_string("/proc/filesystems")
                 .is_ok_and(|table| table.lines().any(|line| line.trim() == "ext4")),
