@@ -66,7 +66,12 @@ pub(super) fn message(error: &anyhow::Error) -> String {
         Some(error) => Plain(error).to_string(),
         None => cause.to_string(),
     };
-    error.chain().map(plain).collect::<Vec<_>>().join(": ")
+    error.chain().map(plain).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        // What quotes its cause need not be followed by it.
+        said if said.ends_with(&cause) => text,
+        said => format!("{said}: {cause}"),
+    })
 }
 
 /// A time span: `30`, `30s`, `1min 30s`, `500ms`; a bare number is seconds.
@@ -87,6 +92,16 @@ pub(super) fn resolve_all(specs: &[OsString]) -> Result<Vec<PathBuf>, DeviceErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let source = || std::io::Error::from_raw_os_error(nix::libc::EIO);
+        let path = PathBuf::from("/dev/sda");
+        let open = DeviceError::Open { path, writing: false, source: source() };
+        assert_eq!(message(&open.into()), "/dev/sda: cannot open: I/O error");
+        let context = anyhow::Error::from(source()).context("cannot write the result");
+        assert_eq!(message(&context), "cannot write the result: I/O error");
+    }
 
     #[test]
     fn durations() {

@@ -17,6 +17,7 @@ pub(crate) enum Need {
     E2fsprogs,
     LoopDevices,
     KernelExt4,
+    Fuse,
     Jq,
     Mandoc,
     Fio,
@@ -29,6 +30,7 @@ impl Need {
             Need::E2fsprogs => "e2fsprogs",
             Need::LoopDevices => "loop devices",
             Need::KernelExt4 => "ext4 in the kernel",
+            Need::Fuse => "FUSE",
             Need::Jq => "jq",
             Need::Mandoc => "mandoc",
             Need::Fio => "fio",
@@ -52,6 +54,7 @@ impl Need {
                 .is_ok_and(|table| table.lines().any(|line| line.trim() == "ext4")),
             Need::Jq => found("jq"),
             Need::Mandoc => found("mandoc"),
+            Need::Fuse => fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").is_ok(),
         }
     }
 }
