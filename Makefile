@@ -1,13 +1,31 @@
 # Everything a fresh machine needs for these is installed by tests/setup.sh.
 
-.PHONY: all pages demo test test-vm soak fuzz lint clean
+.PHONY: all pages install uninstall deb rpm demo test test-vm test-packages soak fuzz lint clean
 
 all:
 	cargo build --release --locked
 
 # Manual pages and completions, in target/share.
 pages:
-	cargo run --quiet --release --locked --example pages target/share
+	cargo run --quiet --locked --example pages target/share
+
+# DESTDIR=, PREFIX=/usr/local and the rest: see dist/install.sh.
+install: all pages
+	dist/install.sh install
+uninstall:
+	dist/install.sh uninstall
+
+# Packages, in target/packages.
+deb: | target/tools/bin/cargo-deb
+	dist/stage.sh
+	target/tools/bin/cargo-deb --no-build --quiet --output target/packages/
+rpm: | target/tools/bin/cargo-generate-rpm
+	dist/stage.sh
+	target/tools/bin/cargo-generate-rpm --output target/packages/
+target/tools/bin/cargo-deb: | setup
+	cargo install --quiet --locked --root target/tools cargo-deb@3.8.0
+target/tools/bin/cargo-generate-rpm: | setup
+	cargo install --quiet --locked --root target/tools cargo-generate-rpm@0.21.1
 
 # The main job on an image it makes.
 demo: all
@@ -25,12 +43,15 @@ lint:
 # Real waits (a guard interval is 11 s and more) run side by side; the test programs know how many.
 test: lint
 	tests/setup.sh mandoc=mandoc jq=jq fio=fio tmux=tmux
-	cargo test --locked
-	$(MAKE) demo
+	tests/run "cargo test --locked --no-fail-fast" "make demo"
 
 # Two kernels that share disks, in software-emulated machines.
 test-vm:
 	tests/vm/run
+
+# The packages in a Debian of their own: installed, used, removed.
+test-packages: deb rpm
+	tests/packages/run
 
 # The proof at length: hours.
 soak: | setup

@@ -56,8 +56,7 @@ fn in_blocks() {
 /// Asserts that a program's command line, if this is one, has only options that there are. What is
 /// left out (`mmptune -n`) does not matter.
 fn understood(text: &str, place: &str) {
-    let end = text.find(['|', '&', ';', '>', '#']).unwrap_or(text.len());
-    let words: Vec<OsString> = text[..end].split_whitespace().map(OsString::from).collect();
+    let words = words(text);
     let commands = mmp::cli::commands();
     let Some(program) = words.first() else { return };
     let Some(command) = commands.iter().find(|c| program == c.get_name()) else { return };
@@ -73,4 +72,20 @@ fn understood(text: &str, place: &str) {
         ];
         assert!(fine.contains(&error.kind()), "{place}: {text}: {error}");
     }
+}
+
+/// The words of a shell's line, up to whatever ends its first command.
+fn words(line: &str) -> Vec<OsString> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), c) if c == open => quote = None,
+            (None, '|' | '&' | ';' | '>' | '#') => break,
+            (None, c) if c.is_whitespace() => words.push(String::new()),
+            (_, c) => words.last_mut().expect("begun").push(c),
+        }
+    }
+    words.into_iter().filter(|word| !word.is_empty()).map(OsString::from).collect()
 }

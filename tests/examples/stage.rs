@@ -103,11 +103,11 @@ fn namespace(folder: &Path) {
     fs::create_dir_all("/srv/lustre/ost0001").expect("create");
 }
 
-/// Types into a shell.
+/// Types into a shell; what does not end, ends with code 124.
 pub(super) fn shell(script: &str) -> Ended {
     let folder = TempDir::new().expect("folder");
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).env("LC_ALL", "C").current_dir(folder.path());
+    let mut command = Command::new("timeout");
+    command.args(["150", "sh", "-c", script]).env("LC_ALL", "C").current_dir(folder.path());
     let path = std::env::var("PATH").unwrap_or_default();
     program::ended(command.env("PATH", format!("/sbin:/usr/sbin:{path}")))
 }
