@@ -9,6 +9,7 @@ pub mod mmpdump;
 pub mod mmprun;
 pub mod mmptarget;
 pub mod mmptune;
+pub mod mmpwatch;
 pub mod mount_mmp;
 
 use clap::{Command, CommandFactory};
@@ -22,6 +23,7 @@ pub fn commands() -> Vec<Command> {
         mmprun::Arguments::command(),
         mmptarget::Arguments::command(),
         mmptune::Arguments::command(),
+        mmpwatch::Arguments::command(),
         mount_mmp::Arguments::command(),
     ]
 }

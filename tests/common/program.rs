@@ -12,12 +12,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// The suite's programs and where cargo has put them.
-pub(crate) const PROGRAMS: [(&str, &str); 7] = [
+pub(crate) const PROGRAMS: [(&str, &str); 8] = [
     ("mmpcheck", env!("CARGO_BIN_EXE_mmpcheck")),
     ("mmpdump", env!("CARGO_BIN_EXE_mmpdump")),
     ("mmpd", env!("CARGO_BIN_EXE_mmpd")),
     ("mmprun", env!("CARGO_BIN_EXE_mmprun")),
     ("mmptune", env!("CARGO_BIN_EXE_mmptune")),
+    ("mmpwatch", env!("CARGO_BIN_EXE_mmpwatch")),
     ("mount.mmp", env!("CARGO_BIN_EXE_mount-mmp")),
     ("mmptarget", env!("CARGO_BIN_EXE_mmptarget")),
 ];

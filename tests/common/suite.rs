@@ -21,6 +21,7 @@ pub(crate) enum Need {
     Jq,
     Mandoc,
     Fio,
+    Tmux,
 }
 
 impl Need {
@@ -34,6 +35,7 @@ impl Need {
             Need::Jq => "jq",
             Need::Mandoc => "mandoc",
             Need::Fio => "fio",
+            Need::Tmux => "tmux",
         }
     }
 
@@ -49,6 +51,7 @@ impl Need {
                 ["mke2fs", "e2fsck", "dumpe2fs", "e2mmpstatus", "debugfs"].into_iter().all(found)
             }
             Need::Fio => found("fio"),
+            Need::Tmux => found("tmux"),
             Need::LoopDevices => found("losetup") && fs::File::open("/dev/loop-control").is_ok(),
             Need::KernelExt4 => fs::read_to_string("/proc/filesystems")
                 .is_ok_and(|table| table.lines().any(|line| line.trim() == "ext4")),

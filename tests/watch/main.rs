@@ -10,6 +10,7 @@ mod fsck;
 mod healthy;
 mod local;
 mod telling;
+mod terminal;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -45,12 +46,14 @@ fn alarms(err: &str) -> Vec<&str> {
 }
 
 fn main() -> std::process::ExitCode {
-    let needs = [Need::Root, Need::E2fsprogs, Need::LoopDevices, Need::KernelExt4, Need::Fio];
+    let needs =
+        [Need::Root, Need::E2fsprogs, Need::LoopDevices, Need::KernelExt4, Need::Fio, Need::Tmux];
     let mut suite = Suite::new(&needs);
     fsck::cases(&mut suite);
     double::cases(&mut suite);
     local::cases(&mut suite);
     healthy::cases(&mut suite);
     telling::cases(&mut suite);
+    terminal::cases(&mut suite);
     suite.run(16)
 }

@@ -20,7 +20,7 @@ pub(super) fn cases(suite: &mut Suite) {
 }
 
 /// A block with a wrong checksum and names full of escape sequences, and the one it was.
-fn damage(image: &Image) -> MmpBlock {
+pub(super) fn damage(image: &Image) -> MmpBlock {
     let whole = image.block();
     let mut raw = *whole.as_bytes();
     for (index, byte) in raw[0x10..0x70].iter_mut().enumerate() {
@@ -77,7 +77,7 @@ fn all_ways() {
 }
 
 #[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(super) fn until(what: &str, is_so: impl Fn() -> bool) {
     let end = Instant::now() + 5 * SLACK;
     while !is_so() {
         assert!(Instant::now() < end, "no {what}");

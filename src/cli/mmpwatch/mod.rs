@@ -1,0 +1,107 @@
+//! `mmpwatch`: what `mmpd watch` sees, live on a terminal.
+
+mod row;
+mod screen;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use nix::sys::signal::Signal;
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+
+use super::common::{resolve_all, run};
+use crate::daemon::{Discovery, Incident, Watcher, now};
+use crate::report::exit::{DONE, TROUBLE};
+use row::Row;
+use screen::{Screen, Style};
+
+const NAME: &str = "mmpwatch";
+/// How often the terminal is drawn, and keys are looked for.
+const FRAME: Duration = Duration::from_millis(200);
+
+/// Shows devices that others hold, live: state, holder, sequence, how long ago the block was
+/// written, the time between updates, and alarms. Only reads. Keys: arrows, page up and down to
+/// scroll; q to leave.
+///
+/// Exit status: 0 left; 2 wrong usage, or it could not be carried out.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version)]
+pub struct Arguments {
+    /// Show whatever is mounted on this machine, as it comes and goes
+    #[arg(long)]
+    mounted: bool,
+    /// Show every block device with ext4 and MMP, as they come and go
+    #[arg(long, conflicts_with = "mounted")]
+    all: bool,
+    /// Block devices, images, LABEL=… or UUID=…
+    #[arg(value_name = "DEVICE", required_unless_present_any = ["mounted", "all"])]
+    devices: Vec<OsString>,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    run(NAME, TROUBLE, |arguments: Arguments| {
+        let paths = resolve_all(&arguments.devices)?;
+        let discovery = match (arguments.all, arguments.mounted) {
+            (true, _) => Discovery::All,
+            (false, true) => Discovery::Mounted,
+            (false, false) => Discovery::Off,
+        };
+        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        let mut watcher = Watcher::start(&paths, discovery, &signals).context("cannot start")?;
+        // What was named and is no device is told before the screen is taken over.
+        while !watcher.is_ready() {
+            match watcher.next(Some(now().instant + FRAME)).context("cannot wait")? {
+                Incident::Nothing(_, error) => bail!(error),
+                Incident::Signal(_) => return Ok(DONE),
+                _ => {}
+            }
+        }
+        if !stdout().is_terminal() {
+            bail!("standard output is no terminal; 'mmpd watch' is for logs and programs");
+        }
+        let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
+        let ended = show(&mut terminal, &mut watcher);
+        ratatui::restore();
+        ended.map(|()| DONE)
+    })
+}
+
+fn show(terminal: &mut DefaultTerminal, watcher: &mut Watcher) -> anyhow::Result<()> {
+    let mut screen = Screen::new(Style::of_environment());
+    let mut due = now().instant;
+    loop {
+        // Whatever has happened shows in the devices; only a signal is for us.
+        while now().instant < due {
+            if let Incident::Signal(_) = watcher.next(Some(due)).context("cannot wait")? {
+                return Ok(());
+            }
+        }
+        due = now().instant + FRAME;
+        while event::poll(Duration::ZERO).context("cannot read the terminal")? {
+            match event::read().context("cannot read the terminal")? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => match key.code {
+                    KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
+                    KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+                        return Ok(());
+                    }
+                    KeyCode::Up | KeyCode::Char('k') => screen.scroll(-1),
+                    KeyCode::Down | KeyCode::Char('j') => screen.scroll(1),
+                    KeyCode::PageUp => screen.scroll(-10),
+                    KeyCode::PageDown => screen.scroll(10),
+                    KeyCode::Home => screen.scroll(isize::MIN),
+                    KeyCode::End => screen.scroll(isize::MAX),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        let rows: Vec<Row> = watcher.devices().map(Row::of).collect();
+        terminal.draw(|frame| screen.draw(frame, &rows)).context("cannot draw")?;
+    }
+}

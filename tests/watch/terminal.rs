@@ -1,0 +1,118 @@
+//! `mmpwatch` on a real terminal.
+
+use std::path::PathBuf;
+
+use super::common::image::Image;
+use super::common::loops::{Loop, Mount};
+use super::common::program::{command, run, tool};
+use super::common::suite::Suite;
+use super::telling::{damage, until};
+
+pub(super) fn cases(suite: &mut Suite) {
+    suite.case("terminal/eighty_by_twenty_four_and_other_sizes", sizes);
+    suite.case("terminal/colours_unless_they_are_not_wanted", colours);
+    suite.case("terminal/what_is_no_device_or_no_terminal", refused);
+}
+
+/// A terminal of its own, 80 by 24, in which a command runs.
+struct Terminal {
+    socket: PathBuf,
+}
+
+impl Terminal {
+    fn new(image: &Image, variables: &str, devices: &[&str]) -> Self {
+        let terminal = Terminal { socket: image.dir().join("tmux") };
+        let mmpwatch = command("mmpwatch", devices);
+        let mut line = format!("{variables} {}", mmpwatch.get_program().display());
+        for device in devices {
+            line += &format!(" '{device}'");
+        }
+        line += "; echo left with $?; exec sleep 600";
+        let size = ["-x", "80", "-y", "24"];
+        // Started without a terminal of its own it knows of none.
+        terminal.tmux(&[&["-f", "/dev/null", "new-session", "-d"], &size[..], &[&line]].concat());
+        terminal
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let socket = ["-u", "-S", self.socket.to_str().expect("UTF-8")];
+        tool("tmux", &[&socket[..], arguments].concat())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let screen = self.tmux(&["capture-pane", "-p"]);
+        screen.lines().map(|line| line.trim_end().to_owned()).collect()
+    }
+
+    /// Waits until a line contains all of these words; that line's number.
+    #[track_caller]
+    fn wait_for(&self, words: &[&str]) -> usize {
+        let found = |lines: Vec<String>| {
+            lines.iter().position(|line| words.iter().all(|word| line.contains(word)))
+        };
+        until(&format!("{words:?}"), || found(self.lines()).is_some());
+        found(self.lines()).expect("still there")
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let socket = self.socket.to_str().expect("UTF-8");
+        run("tmux", &["-S", socket, "kill-server"]);
+    }
+}
+
+fn sizes() {
+    let (mounted, other) = (Image::with(&[], "64M"), Image::new());
+    let device = Loop::new(mounted.path());
+    let _mount = Mount::new(device.path()).expect("mount");
+    let terminal = Terminal::new(&other, "", &[device.name(), other.name()]);
+    let name = device.kernel_name();
+    let here = format!("{name} (");
+    assert_eq!(terminal.wait_for(&[device.name(), "in use", &here, "0x0000", "░"]), 2);
+    let lines = terminal.lines();
+    assert_eq!(lines[0], " mmpwatch   devices: 2   alarms: 0   q leaves");
+    let heading: Vec<_> = lines[1].split_whitespace().collect();
+    assert_eq!(heading, ["DEVICE", "STATE", "HOLDER", "SEQUENCE", "AGE", "PACE"]);
+    assert!(lines[3].contains(" clean "), "{lines:#?}");
+    assert!(lines[4..].iter().all(String::is_empty), "{lines:#?}");
+    // A heartbeat later there is a pace, half of what is in order at most.
+    terminal.wait_for(&[device.name(), "▅"]);
+    damage(&other);
+    terminal.wait_for(&["!", "bad checksum"]);
+    terminal.wait_for(&["alarms: 1"]);
+    terminal.wait_for(&[other.name(), "bad-checksum", "MMP block checksum"]);
+    for (columns, rows) in [(132, 40), (40, 10), (10, 3), (80, 24)] {
+        let (columns, rows) = (columns.to_string(), rows.to_string());
+        terminal.tmux(&["resize-window", "-x", &columns, "-y", &rows]);
+        terminal.wait_for(&[" mmpwatc"]);
+    }
+    terminal.wait_for(&[device.name(), "in use"]);
+    terminal.tmux(&["send-keys", "q"]);
+    terminal.wait_for(&["left with 0"]);
+    assert!(!terminal.lines().concat().contains("mmpwatch"), "the screen is not given back");
+}
+
+fn colours() {
+    for (variables, coloured) in [("NO_COLOR=1", false), ("", true)] {
+        let image = Image::new();
+        damage(&image);
+        let terminal = Terminal::new(&image, variables, &[image.name()]);
+        terminal.wait_for(&["!", "bad checksum"]);
+        let screen = terminal.tmux(&["capture-pane", "-p", "-e"]);
+        let red = screen.contains("\x1b[31m") || screen.contains(";31m");
+        assert_eq!(red, coloured, "{screen:?}");
+        terminal.tmux(&["send-keys", "C-c"]);
+        terminal.wait_for(&["left with 0"]);
+    }
+}
+
+fn refused() {
+    let image = Image::new();
+    for (device, why) in [("/nonexistent", "No such file"), (image.name(), "no terminal")] {
+        let ended = run("mmpwatch", &[device]);
+        assert_eq!((ended.code, ended.err.lines().count()), (2, 1), "{}", ended.said());
+        assert!(ended.err.contains(why), "{}", ended.err);
+        assert_eq!(ended.out, "");
+    }
+}
