@@ -42,7 +42,8 @@ lint:
 
 # Real waits (a guard interval is 11 s and more) run side by side; the test programs know how many.
 test: lint
-	tests/setup.sh mandoc=mandoc jq=jq fio=fio tmux=tmux
+	tests/setup.sh mandoc=mandoc jq=jq fio=fio tmux=tmux systemd-analyze=systemd \
+	    /usr/lib/python3/dist-packages/prometheus_client/parser.py=python3-prometheus-client
 	tests/run "cargo test --locked --no-fail-fast" "make demo"
 
 # Two kernels that share disks, in software-emulated machines.

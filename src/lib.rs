@@ -4,6 +4,7 @@
 //!
 //! - [`cli`]: what each program's command line means, and the few lines that wire the rest
 //! - [`target`]: a target as a cluster's resource: start, stop, how it does, whether a node is gone
+//! - [`survey`]: all file systems of the machine side by side, and what is wrong with them
 //! - [`mount`]: the mount helper: options, handover to the real mount
 //! - [`daemon`]: threads, deadlines, real time, what to do on a loss
 //! - [`tune`]: changes to a file system, as a plan of writes and what carries it out
@@ -19,5 +20,6 @@ pub mod layout;
 pub mod mount;
 pub mod protocol;
 pub mod report;
+pub mod survey;
 pub mod target;
 pub mod tune;

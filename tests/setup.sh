@@ -1,11 +1,12 @@
 #!/bin/sh
 # Installs from Debian what building, the demo and the tests need and is not there yet.
-# Usage: tests/setup.sh [COMMAND=PACKAGE ...]   further commands that a test tier needs
+# Usage: tests/setup.sh [COMMAND=PACKAGE ...]   further commands, or files, that a test tier needs
 set -eu
 
 missing=
 for need in cc=gcc mke2fs=e2fsprogs debugfs=e2fsprogs losetup=util-linux mount=mount "$@"; do
-    PATH=$PATH:/usr/sbin:/sbin command -v "${need%%=*}" >/dev/null || missing="$missing ${need#*=}"
+    [ -f "${need%%=*}" ] || PATH=$PATH:/usr/sbin:/sbin command -v "${need%%=*}" >/dev/null ||
+        missing="$missing ${need#*=}"
 done
 if [ -n "$missing" ]; then
     echo "installing$missing"

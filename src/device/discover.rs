@@ -9,7 +9,6 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
 
 use super::direct::Reader;
@@ -65,31 +64,15 @@ pub fn is_read_only(path: &Path) -> bool {
     flag.is_some_and(|flag| flag.starts_with(b"1"))
 }
 
-/// The ext4 or ldiskfs file system on a device, `None` where there is something else or nothing.
-/// Takes as long as the device does, which may be for ever.
-pub fn filesystem(path: &Path) -> Result<Option<(Reader, Superblock)>, DeviceError> {
-    let found = Reader::open(path).and_then(|mut reader| {
-        let superblock = reader.superblock()?;
-        Ok((reader, superblock))
-    });
-    match found {
-        // A journal of its own has a superblock too.
-        Ok((_, superblock)) if superblock.features().is_journal() => Ok(None),
-        Ok(found) => Ok(Some(found)),
-        Err(error) if is_nothing(&error) => Ok(None),
-        Err(error) => Err(error),
+/// The ext4 or ldiskfs file system on a device. Takes as long as the device does, which may be for
+/// ever.
+pub fn filesystem(path: &Path) -> Result<(Reader, Superblock), DeviceError> {
+    let mut reader = Reader::open(path)?;
+    let superblock = reader.superblock()?;
+    // A journal of its own has a superblock too.
+    if superblock.features().is_journal() {
+        let source = SuperblockError::Journal;
+        return Err(DeviceError::Superblock { path: path.into(), source });
     }
-}
-
-/// Whether there is nothing to find: no medium, no backing file, no room, another magic.
-fn is_nothing(error: &DeviceError) -> bool {
-    match error {
-        DeviceError::Open { source, .. } => {
-            let empty = [Errno::ENXIO, Errno::ENOMEDIUM, Errno::ENOENT, Errno::ENODEV];
-            source.raw_os_error().is_some_and(|code| empty.contains(&Errno::from_raw(code)))
-        }
-        DeviceError::TooSmall { .. } => true,
-        DeviceError::Superblock { source, .. } => matches!(source, SuperblockError::Magic { .. }),
-        _ => false,
-    }
+    Ok((reader, superblock))
 }

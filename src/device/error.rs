@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
+
 use crate::layout::{ByteOffset, Escaped, SuperblockError};
 
 /// A path or device name, safe to print.
@@ -129,5 +131,20 @@ impl DeviceError {
     /// Whether somebody on this machine has the device.
     pub fn is_busy(&self) -> bool {
         matches!(self, DeviceError::Busy { .. })
+    }
+
+    /// Whether there is no file system at all: no medium, no backing file, no room, another magic.
+    pub fn is_nothing_there(&self) -> bool {
+        match self {
+            DeviceError::Open { source, .. } => {
+                let empty = [Errno::ENXIO, Errno::ENOMEDIUM, Errno::ENOENT, Errno::ENODEV];
+                source.raw_os_error().is_some_and(|code| empty.contains(&Errno::from_raw(code)))
+            }
+            DeviceError::TooSmall { .. } => true,
+            DeviceError::Superblock { source, .. } => {
+                matches!(source, SuperblockError::Magic { .. } | SuperblockError::Journal)
+            }
+            _ => false,
+        }
     }
 }

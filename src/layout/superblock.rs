@@ -60,6 +60,9 @@ pub enum SuperblockError {
         /// `s_log_block_size`.
         log: u32,
     },
+    /// It is an external journal's.
+    #[error("an external journal, not a file system")]
+    Journal,
     /// The MMP feature is not set.
     #[error("MMP is not enabled on this file system")]
     NoMmp,

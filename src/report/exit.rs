@@ -37,3 +37,9 @@ pub const TARGET_NOT_HERE: u8 = 5;
 pub const TARGET_NOWHERE: u8 = 6;
 /// `mmptarget`, as OCF agents: it is not mounted.
 pub const TARGET_NOT_MOUNTED: u8 = 7;
+/// A Nagios plugin: something will be wrong.
+pub const NAGIOS_WARNING: u8 = 1;
+/// A Nagios plugin: something is wrong.
+pub const NAGIOS_CRITICAL: u8 = 2;
+/// A Nagios plugin: could not tell.
+pub const NAGIOS_UNKNOWN: u8 = 3;

@@ -113,7 +113,8 @@ fn checksum_verdict(block: &MmpBlock, checksum: MmpChecksum) -> String {
 pub struct VerdictFields {
     device: String,
     /// `clean`, `stale`, `in use`, `fsck`, `unknown`, `bad checksum`, `bad magic`, `unreadable`;
-    /// `error` where the device could not be looked at.
+    /// `error` where the device could not be looked at; of a survey also `hung`, `no mmp`, and
+    /// `active` where it was not watched to the end.
     state: &'static str,
     safe_to_mount: bool,
     exit_code: u8,
@@ -147,15 +148,19 @@ impl VerdictFields {
 
     /// A device that could not be looked at.
     pub fn error(device: String, message: String, exit_code: u8) -> Self {
-        VerdictFields {
-            device,
-            state: "error",
-            safe_to_mount: false,
-            exit_code,
-            message,
-            watched_s: None,
-            mmp: None,
-        }
+        Self::undecided(device, "error", message, exit_code, None)
+    }
+
+    /// A device without a verdict, and its block where it was read.
+    pub fn undecided(
+        device: String,
+        state: &'static str,
+        message: String,
+        exit_code: u8,
+        mmp: Option<BlockFields>,
+    ) -> Self {
+        let (safe_to_mount, watched_s) = (false, None);
+        VerdictFields { device, state, safe_to_mount, exit_code, message, watched_s, mmp }
     }
 }
 

@@ -6,4 +6,5 @@ pub(crate) mod document;
 pub(crate) mod image;
 pub(crate) mod loops;
 pub(crate) mod program;
+pub(crate) mod schema;
 pub(crate) mod suite;

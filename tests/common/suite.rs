@@ -10,6 +10,9 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// Where Debian puts the parser of metrics.
+const PROMETHEUS_CLIENT: &str = "/usr/lib/python3/dist-packages/prometheus_client/parser.py";
+
 /// What must be there for a test to mean anything.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Need {
@@ -22,6 +25,8 @@ pub(crate) enum Need {
     Mandoc,
     Fio,
     Tmux,
+    PrometheusClient,
+    Systemd,
 }
 
 impl Need {
@@ -36,6 +41,8 @@ impl Need {
             Need::Mandoc => "mandoc",
             Need::Fio => "fio",
             Need::Tmux => "tmux",
+            Need::PrometheusClient => "python3-prometheus-client",
+            Need::Systemd => "systemd-analyze",
         }
     }
 
@@ -58,6 +65,8 @@ impl Need {
             Need::Jq => found("jq"),
             Need::Mandoc => found("mandoc"),
             Need::Fuse => fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").is_ok(),
+            Need::PrometheusClient => Path::new(PROMETHEUS_CLIENT).exists(),
+            Need::Systemd => found("systemd-analyze"),
         }
     }
 }

@@ -1,4 +1,11 @@
-//! `mmpcheck`: may this be mounted?
+//! `mmpcheck`: may this be mounted, and is all well with what is on this machine?
+
+mod health;
+mod json;
+mod nagios;
+mod prometheus;
+mod survey;
+mod table;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -9,14 +16,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 
 use super::common::{duration, message, run};
-use crate::daemon::{Alarm, Stop, allow_devices, drive, now};
+use crate::daemon::{Alarm, Stop, allow_devices, drive, now, survive};
 use crate::device::{DeviceError, MmpDevice, Reader, resolve, shown};
 use crate::layout::{MmpArea, MmpBlock};
 use crate::protocol::{Check, Machine, Verdict};
-use crate::report::exit::{DONE, REFUSED, TROUBLE};
+use crate::report::exit::{DONE, NAGIOS_UNKNOWN, REFUSED, TROUBLE};
 use crate::report::{
     Document, Narrator, Progress, ProgressLine, VerdictFields, complain, describe_verdict, emit,
     mmp_lines,
@@ -27,45 +34,80 @@ const NAME: &str = "mmpcheck";
 const STACK: usize = 256 * 1024;
 
 /// Tells whether devices may be mounted: reads the MMP block and, unless it is clean, watches for
-/// the guard interval whether somebody rewrites it. Never writes.
+/// the guard interval whether somebody rewrites it. With --all tells what is wrong with the ext4
+/// and ldiskfs file systems of this machine. Never writes to a device.
 ///
-/// Exit status: 0 safe to mount; 1 in use, or not safe; 2 could not tell. Of several devices the
-/// worst counts.
+/// Exit status: 0 safe to mount, or all is well; 1 in use, not safe, or something was found; 2
+/// could not tell. Of several devices the worst counts. With --nagios: 0 OK; 1 warning; 2 critical;
+/// 3 unknown. With --prometheus: 0 once the metrics are written.
 #[derive(Debug, Parser)]
 #[command(name = NAME, version)]
+#[command(group(ArgGroup::new("survey").multiple(true).args(["all", "mounted", "nagios", "prometheus", "health"])))]
+#[command(group(ArgGroup::new("form").args(["info", "json", "nagios", "prometheus", "health"])))]
 pub struct Arguments {
+    /// Check every ext4 file system on this machine's block devices
+    #[arg(long, conflicts_with = "devices")]
+    all: bool,
+    /// Check those of them that are mounted here
+    #[arg(long, conflicts_with = "devices")]
+    mounted: bool,
     /// Show the MMP block as e2mmpstatus -i does, and check nothing
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "survey")]
     info: bool,
     /// Watch for the guard interval even if the block is clean
-    #[arg(long)]
+    #[arg(long, conflicts_with = "survey")]
     guard: bool,
     /// Wait so long for a device in use to be released
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0", conflicts_with = "survey")]
     wait: Duration,
+    /// Watch no longer than this; what is not clean and not known to be in use then is active
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "survey")]
+    timeout: Option<Duration>,
     /// Print JSON
-    #[arg(long, conflicts_with = "info")]
+    #[arg(long)]
     json: bool,
-    /// Print only what is not safe to mount
-    #[arg(short, long, conflicts_with_all = ["info", "json"])]
+    /// Print one line as a Nagios plugin
+    #[arg(long)]
+    nagios: bool,
+    /// Print metrics for Prometheus
+    #[arg(long)]
+    prometheus: bool,
+    /// Write the metrics to a file, all at once
+    #[arg(short, long, value_name = "FILE", requires = "prometheus")]
+    output: Option<PathBuf>,
+    /// Say `healthy` or `NOT HEALTHY` as Lustre's health_check does, and heed that file
+    #[arg(long)]
+    health: bool,
+    /// Where Lustre's health_check is
+    #[arg(long, value_name = "FILE", requires = "health")]
+    lustre_health: Option<PathBuf>,
+    /// Print only what is not safe to mount, or what is wrong
+    #[arg(short, long, conflicts_with = "form")]
     quiet: bool,
     /// Explain each step on standard error
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "survey")]
     verbose: bool,
     /// Block devices, images, LABEL=… or UUID=…
-    #[arg(required = true, value_name = "DEVICE")]
+    #[arg(required_unless_present_any = ["all", "mounted", "health"], value_name = "DEVICE")]
     devices: Vec<OsString>,
+}
+
+impl Arguments {
+    fn is_survey(&self) -> bool {
+        self.all || self.mounted || self.nagios || self.prometheus || self.health
+    }
 }
 
 /// The program.
 pub fn main() -> ExitCode {
-    run(
-        NAME,
-        TROUBLE,
-        |arguments: Arguments| {
-            if arguments.info { info(&arguments) } else { check(&arguments) }
-        },
-    )
+    // Nagios takes 2 for critical, also from a command line that is wrong.
+    let nagios = std::env::args_os().any(|argument| argument == "--nagios");
+    let trouble = if nagios { NAGIOS_UNKNOWN } else { TROUBLE };
+    run(NAME, trouble, |arguments: Arguments| match () {
+        () if arguments.is_survey() => Ok(survive(|| survey::run(&arguments))),
+        () if arguments.info => info(&arguments),
+        () => check(&arguments),
+    })
 }
 
 fn info(arguments: &Arguments) -> anyhow::Result<u8> {

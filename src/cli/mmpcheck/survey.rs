@@ -1,0 +1,71 @@
+//! Many file systems at once: which, how long, and in which form they are reported.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::{Arguments, NAME, health, json, nagios, prometheus, table};
+use crate::cli::common::{message, resolve_all};
+use crate::device::{LocalView, block_devices, mounted_among, shown};
+use crate::protocol::Verdict;
+use crate::report::exit::{DONE, NAGIOS_UNKNOWN, REFUSED, TROUBLE};
+use crate::report::{Document, complain, emit, replace};
+use crate::survey::{Limits, State, Surveyed, look_at_all};
+
+/// A disk that takes longer for one block is as good as gone.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Surveys and reports; the exit code.
+pub(super) fn run(arguments: &Arguments) -> u8 {
+    report(arguments).unwrap_or_else(|error| {
+        if arguments.nagios {
+            // Nagios reads standard output only.
+            let _ = emit(&nagios::trouble(&message(&error)));
+            return NAGIOS_UNKNOWN;
+        }
+        complain(NAME, message(&error));
+        TROUBLE
+    })
+}
+
+fn report(arguments: &Arguments) -> anyhow::Result<u8> {
+    let named = !arguments.devices.is_empty();
+    let paths = match named {
+        true => resolve_all(&arguments.devices)?,
+        false if arguments.mounted => mounted_among(block_devices(), &LocalView::take()),
+        false => block_devices(),
+    };
+    let limits = Limits { patience: PATIENCE, timeout: arguments.timeout, skip_others: !named };
+    let devices = look_at_all(&paths, limits).context("cannot look")?;
+    let (text, code) = match () {
+        () if arguments.nagios => nagios::line(&devices),
+        () if arguments.health => health::text(&devices, arguments.lustre_health.as_deref())?,
+        () if arguments.prometheus => (prometheus::metrics(&devices).to_string(), DONE),
+        () if arguments.json => {
+            let entries = devices.iter().map(|device| json::fields(device, exit_code(device)));
+            (Document::new(NAME, entries.collect()).render()?, worst(&devices))
+        }
+        () => (table::text(&devices, arguments.quiet), worst(&devices)),
+    };
+    match &arguments.output {
+        Some(path) => {
+            replace(path, &text).with_context(|| format!("{}: cannot write", shown(path)))?
+        }
+        None => emit(&text).context("cannot write the result")?,
+    }
+    Ok(code)
+}
+
+fn worst(devices: &[Surveyed]) -> u8 {
+    devices.iter().map(exit_code).max().unwrap_or(DONE)
+}
+
+/// As for a device that is named: could not tell, not well, well.
+fn exit_code(device: &Surveyed) -> u8 {
+    match &device.state {
+        State::Hung | State::Error { .. } => TROUBLE,
+        State::Verdict(Verdict::Unreadable(_)) => TROUBLE,
+        _ if device.findings.is_empty() => DONE,
+        _ => REFUSED,
+    }
+}
