@@ -84,6 +84,9 @@ impl FsckHold {
             .with_sequence(Sequence::Fsck)
             .with_time(now().wall)
             .with_check_interval(claimed.original.check_interval());
+        if now().instant >= lease {
+            return Err(NotHeld::Overtaken);
+        }
         device.write(&ours, true)?;
         // A claim that came after ours ran out may have been overwritten: then neither has it.
         let hold = FsckHold { ours };

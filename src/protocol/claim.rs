@@ -65,6 +65,9 @@ pub enum Refusal {
     Unwritable(IoFault),
     /// The claim was written but could not be watched.
     Unverified(ReadError),
+    /// The claim stood, but so much time passed before it could be used that somebody else may
+    /// have claimed since.
+    Expired,
     /// Told to stop.
     Stopped,
 }

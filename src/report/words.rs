@@ -127,6 +127,10 @@ pub fn describe_refusal(path: &Path, mmp_block: BlockNumber, why: &Refusal) -> S
         Refusal::Unverified(error) => {
             format!("{device}: claim given up: cannot read MMP block {mmp_block}: {error}")
         }
+        Refusal::Expired => format!(
+            "{device}: the claim ran out before it could be used; this machine or the device was \
+             too slow. Try again"
+        ),
         Refusal::Stopped => format!("{device}: stopped before it was claimed"),
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use mmp::layout::{MMP_MAGIC, MMP_SIZE, MmpBlock, Names, Sequence};
 use mmp::protocol::{
-    Action, Check, Claim, ClaimOutcome, ClaimRequest, DEFAULT_CHECK_INTERVAL, Event, Hold,
-    HoldOutcome, HoldRequest, Instant, Machine, Now, Phase, Refusal, SETTLE, Verdict, Write,
-    effective_interval, guard_interval,
+    Action, Check, Claim, ClaimOutcome, ClaimRequest, DEFAULT_CHECK_INTERVAL, Event, Handed,
+    Handover, HandoverMode, HandoverOutcome, Hold, HoldOutcome, HoldRequest, Instant, Machine, Now,
+    Phase, Refusal, SETTLE, Verdict, Write, effective_interval, guard_interval,
 };
 
 use super::peers::{Ended, Peer, Program, UPDATE_INTERVAL};
@@ -64,8 +64,8 @@ enum Role {
     Check(Check),
     Claim(Claim),
     Hold(Hold),
-    /// Leaves the block to the kernel.
-    Leaving(u32),
+    /// Prepares a mount by the kernel, which draws this.
+    Handover(Handover, u32),
     Peer(Peer),
 }
 
@@ -95,6 +95,9 @@ pub(crate) struct Node {
     sight: Option<Sight>,
     claimed: Option<MmpBlock>,
     original: Option<MmpBlock>,
+    /// What a helper has left to the kernel, which has not mounted yet.
+    handed: Option<Handed>,
+    must_confirm: bool,
 }
 
 /// The block as mke2fs leaves it.
@@ -107,7 +110,17 @@ pub(crate) fn clean_block() -> MmpBlock {
 impl Node {
     pub(crate) fn new(kind: Kind, removed: Removed, names: Names) -> Self {
         let role = Role::Out(None);
-        Node { kind, removed, names, role, sight: None, claimed: None, original: None }
+        Node {
+            kind,
+            removed,
+            names,
+            role,
+            sight: None,
+            claimed: None,
+            original: None,
+            handed: None,
+            must_confirm: false,
+        }
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -120,7 +133,7 @@ impl Node {
         match &self.role {
             Role::Hold(hold) => now < hold.lease(),
             Role::Peer(peer) => peer.uses(),
-            Role::Out(_) | Role::Check(_) | Role::Claim(_) | Role::Leaving(_) => false,
+            Role::Out(_) | Role::Check(_) | Role::Claim(_) | Role::Handover(..) => false,
         }
     }
 
@@ -146,22 +159,14 @@ impl Node {
         matches!(&self.role, Role::Peer(peer) if peer.looks_last())
     }
 
-    pub(crate) fn is_helper_claiming(&self) -> bool {
-        matches!((&self.kind, &self.role), (Kind::Helper { strict: false }, Role::Claim(_)))
-    }
-
-    /// Whether a helper has left the block to the kernel, which has not mounted yet.
-    pub(crate) fn hands_over(&self) -> bool {
-        let mounting = match &self.role {
-            Role::Leaving(_) => true,
-            Role::Peer(peer) => !peer.uses(),
-            _ => false,
-        };
-        mounting && matches!(self.kind, Kind::Helper { strict: false })
+    /// Whether a mount that has just returned must be looked at before it is called a success.
+    pub(crate) fn must_confirm(&self) -> bool {
+        self.must_confirm
     }
 
     pub(crate) fn crash(&mut self) {
         (self.sight, self.claimed, self.original) = (None, None, None);
+        (self.handed, self.must_confirm) = (None, false);
         self.role = Role::Out(None);
     }
 
@@ -178,14 +183,17 @@ impl Node {
                     patience: Instant(if patient { u64::MAX } else { 0 }),
                 }))
             }
-            Kind::Helper { strict: false } => Role::Claim(Claim::new(ClaimRequest {
-                update_interval: UPDATE_INTERVAL,
-                check_interval: DEFAULT_CHECK_INTERVAL,
-                names: self.names,
-                draw,
-                patience: Instant(0),
-            })),
-            Kind::Helper { strict: true } => Role::Leaving(draw),
+            Kind::Helper { strict } => {
+                let mode = if strict { HandoverMode::Strict } else { HandoverMode::Guard };
+                let request = ClaimRequest {
+                    update_interval: UPDATE_INTERVAL,
+                    check_interval: DEFAULT_CHECK_INTERVAL,
+                    names: self.names,
+                    draw,
+                    patience: Instant(0),
+                };
+                Role::Handover(Handover::new(mode, request), draw + 500)
+            }
             Kind::Checker => Role::Check(Check::new(UPDATE_INTERVAL, false, Instant(0))),
             Kind::Peer(program) => Role::Peer(Peer::new(program, draw)),
         };
@@ -213,10 +221,7 @@ impl Node {
                         _ => claimed.verified.min(now.instant),
                     };
                     let Kind::Ours { interval, .. } = self.kind else {
-                        let draw = claimed.block.sequence().raw();
-                        self.role = Role::Leaving(draw);
-                        let clean = claimed.block.with_sequence(Sequence::Clean);
-                        return Ok(Todo::Write(clean));
+                        return Err("only a holder claims for itself".into());
                     };
                     (self.sight, self.claimed, self.original) = (None, None, None);
                     let request = HoldRequest { update_interval: UPDATE_INTERVAL, interval };
@@ -235,16 +240,36 @@ impl Node {
                     Action::Done(outcome) => Ok(self.out(End::Held(outcome))),
                 }
             }
-            Role::Leaving(draw) => {
+            Role::Handover(handover, draw) => {
                 let draw = *draw;
-                Ok(self.leave(draw, event))
+                Ok(match handover.on(event, now) {
+                    Action::Read => Todo::Read,
+                    Action::Wait(until) => Todo::Wait(until),
+                    Action::Write(Write { block, .. }) => Todo::Write(block),
+                    Action::Done(HandoverOutcome::Refused { why, .. }) => {
+                        self.out(End::Refused(why))
+                    }
+                    Action::Done(HandoverOutcome::HandOver(handed)) => {
+                        self.handed = Some(handed);
+                        self.role = Role::Peer(Peer::new(Program::Mainline, draw));
+                        return self.on(Event::Begin, now);
+                    }
+                })
             }
-            Role::Peer(peer) => Ok(match peer.on(event, now) {
-                Action::Read => Todo::Read,
-                Action::Wait(until) => Todo::Wait(until),
-                Action::Write(Write { block, .. }) => Todo::Write(block),
-                Action::Done(ended) => self.out(End::Peer(ended)),
-            }),
+            Role::Peer(peer) => {
+                let action = peer.on(event, now);
+                if peer.uses()
+                    && let Some(handed) = self.handed.take()
+                {
+                    self.must_confirm = handed.needs_confirmation(now.instant);
+                }
+                Ok(match action {
+                    Action::Read => Todo::Read,
+                    Action::Wait(until) => Todo::Wait(until),
+                    Action::Write(Write { block, .. }) => Todo::Write(block),
+                    Action::Done(ended) => self.out(End::Peer(ended)),
+                })
+            }
         }
     }
 
@@ -254,23 +279,9 @@ impl Node {
 
     fn out(&mut self, end: End) -> Todo {
         (self.sight, self.claimed, self.original) = (None, None, None);
+        (self.handed, self.must_confirm) = (None, false);
         self.role = Role::Out(Some(end));
         Todo::Nothing
-    }
-
-    /// The last steps of a helper before the kernel mounts; a write that fails ends it.
-    fn leave(&mut self, draw: u32, event: Event) -> Todo {
-        match event {
-            Event::Begin => Todo::Read,
-            Event::Read { result: Ok(found), .. } if found.sequence() == Sequence::Clean => {
-                Todo::Write(found.with_sequence(Sequence::active(draw)))
-            }
-            Event::Read { result: Ok(_), .. } | Event::Wrote { result: Ok(()), .. } => {
-                self.role = Role::Peer(Peer::new(Program::Mainline, draw + 500));
-                Todo::Read
-            }
-            _ => self.out(End::Peer(Ended::Gone)),
-        }
     }
 
     /// Keeps what a claim's writes are judged by; tells when the look was handed to the device.

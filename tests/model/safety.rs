@@ -25,7 +25,7 @@ pub(crate) fn rules(nodes: &[Kind]) -> Rules {
         lands_within: None,
         prompt: &[],
         kmmpd_within: 1,
-        mount_within: u64::MAX / 2,
+        mounts_in_time: false,
         calm_from: u64::MAX,
         faults: NO_FAULTS,
     }

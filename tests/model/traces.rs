@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mmp::layout::{MmpBlock, Names, Sequence};
 use mmp::protocol::{
-    Action, Claimed, Event, Hold, HoldOutcome, HoldRequest, Instant, Machine, Notice, Now, Write,
-    lease_interval,
+    Action, ClaimRequest, Claimed, Event, Handed, Handover, HandoverMode, HandoverOutcome, Hold,
+    HoldOutcome, HoldRequest, Instant, Machine, Notice, Now, Refusal, Write, lease_interval,
 };
 
 use super::node::clean_block;
@@ -77,6 +77,53 @@ fn a_longer_interval_lengthens_the_lease_only_when_everybody_must_know_it() {
     }
     assert!(leases[..10].iter().all(|lease| *lease == lease_interval(5)), "{leases:?}");
     assert!(leases[12..].iter().all(|lease| *lease > lease_interval(10)), "{leases:?}");
+}
+
+/// Found once the model ran the helper's own machine, before: the answer to the look that verified a
+/// claim came 17 s late, and the helper wrote clean over what the next one had claimed meanwhile;
+/// both kernels mounted, and neither helper looked again.
+#[test]
+fn a_claim_that_ran_out_is_not_handed_over() {
+    for (late, handed) in [(10, true), (11, false), (17, false)] {
+        let request = ClaimRequest {
+            update_interval: UPDATE_INTERVAL,
+            check_interval: 5,
+            names: Names::new(b"node", b"sda"),
+            draw: 1000,
+            patience: Instant(0),
+        };
+        let mut handover = Handover::new(HandoverMode::Guard, request);
+        let mut tell =
+            |event, now: u64| handover.on(event, Now { instant: Instant(now * SECOND), wall: 0 });
+        let read = |submitted: u64, block: &MmpBlock| Event::Read {
+            submitted: Instant(submitted * SECOND),
+            result: Ok(block.clone()),
+        };
+        tell(Event::Begin, 0);
+        let Action::Write(claim) = tell(read(0, &clean_block()), 0) else { panic!("no claim") };
+        tell(Event::Wrote { submitted: Instant(0), result: Ok(()) }, 0);
+        assert_eq!(tell(Event::Timer, 11), Action::Read);
+        let next = tell(read(11, &claim.block), 11 + late);
+        if !handed {
+            // Back to the device: whose block is it now?
+            assert_eq!(next, Action::Read);
+            let theirs = claim.block.with_sequence(Sequence::Active(2000));
+            let refused = tell(read(11 + late, &theirs), 11 + late);
+            assert!(matches!(
+                refused,
+                Action::Done(HandoverOutcome::Refused { why: Refusal::Expired, .. })
+            ));
+            continue;
+        }
+        let Action::Write(clean) = next else { panic!("not handed over") };
+        assert_eq!(clean.block.sequence(), Sequence::Clean);
+        let submitted = Instant((11 + late) * SECOND);
+        let wrote = tell(Event::Wrote { submitted, result: Ok(()) }, 11 + late);
+        // Counted from the look, not from the write.
+        let due = Instant(22 * SECOND);
+        let over = HandoverOutcome::HandOver(Handed::Guarded { due });
+        assert_eq!(wrote, Action::Done(over));
+    }
 }
 
 /// A block cleared by force makes a claimant write; the holder takes neither for a second writer,

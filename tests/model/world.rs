@@ -36,9 +36,8 @@ pub(crate) struct Rules {
     /// How long after kmmpd's last write, or the look before its first, the next one lands at the
     /// latest, in steps of time.
     pub(crate) kmmpd_within: u64,
-    /// How long after the look that verified a helper's claim the mount has returned at the latest,
-    /// in steps of time; a helper that is too late for that gives up.
-    pub(crate) mount_within: u64,
+    /// Whether only those mounts count that the helper calls a success without another look.
+    pub(crate) mounts_in_time: bool,
     /// From this step of time on everything happens at once and nothing fails.
     pub(crate) calm_from: u64,
     pub(crate) faults: Faults,
@@ -85,8 +84,6 @@ struct Member {
     looked: u64,
     /// When kmmpd last wrote, or the look before its first write was served.
     wrote: u64,
-    /// When the look was served that verified a helper's claim.
-    verified: u64,
 }
 
 /// A write whose node has gone, or was told that it failed.
@@ -147,7 +144,6 @@ impl World {
                 slept: 0,
                 looked: 0,
                 wrote: 0,
-                verified: 0,
             }
         });
         World {
@@ -211,9 +207,7 @@ impl World {
                 || member.node.looks_last()
                     && member.flight.as_ref().is_some_and(|f| f.landed.is_some());
             let kmmpd = beats && member.wrote + rules.kmmpd_within <= self.now;
-            let mount =
-                member.node.hands_over() && member.verified + rules.mount_within <= self.now;
-            !member.paused && (flight || timer || kmmpd || mount)
+            !member.paused && (flight || timer || kmmpd)
         };
         self.orphans.iter().any(|orphan| calm || late(orphan.basis))
             || self.members.iter().enumerate().any(due)
@@ -373,9 +367,6 @@ impl World {
         } else {
             flight.basis = now;
             member.looked = now;
-            if member.node.is_helper_claiming() {
-                member.verified = self.now;
-            }
             if member.node.looks_last() {
                 member.wrote = self.now;
             }
@@ -421,7 +412,7 @@ impl World {
         let submitted = self.clock(rules, node).instant;
         let now = if rules.lands_within.is_some() { self.now } else { 0 };
         let member = &mut self.members[node];
-        if member.node.hands_over() && member.verified + rules.mount_within < self.now {
+        if rules.mounts_in_time && member.node.must_confirm() {
             return member.node.crash();
         }
         let flight = |basis, block| Some(Flight { submitted, basis, block, landed: None });

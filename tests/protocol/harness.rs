@@ -290,6 +290,7 @@ fn refusal_word(why: &Refusal) -> String {
         Refusal::LostRace { by } => format!("lost race to {}", by.nodename()),
         Refusal::Unwritable(_) => "unwritable".to_owned(),
         Refusal::Unverified(_) => "unverified".to_owned(),
+        Refusal::Expired => "expired".to_owned(),
         Refusal::Stopped => "stopped".to_owned(),
     }
 }

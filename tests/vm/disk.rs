@@ -68,9 +68,14 @@ impl Disk {
         tool("sync", &[self.name()]);
     }
 
+    /// e2fsck finds nothing.
+    pub(crate) fn check(&self) {
+        tool("e2fsck", &["-f", "-n", self.name()]);
+    }
+
     /// e2fsck finds nothing; the content of the file `winner`.
     pub(crate) fn checked_winner(&self) -> String {
-        tool("e2fsck", &["-f", "-n", self.name()]);
+        self.check();
         let said = tool("debugfs", &["-R", "cat winner", self.name()]);
         said.lines().last().unwrap_or_default().trim().to_owned()
     }

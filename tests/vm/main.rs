@@ -3,6 +3,7 @@
 //! The machines have several disks, and each disk runs its cases beside the others': nearly all of
 //! the time everybody waits.
 
+mod clock;
 mod disk;
 mod failover;
 mod node;
@@ -92,6 +93,9 @@ fn main() -> std::process::ExitCode {
     cases.extend(races::cases(long));
     cases.retain(chosen);
     let mut failed = run_all(&pair, &disks, cases);
+    // By itself: others look at the time of day.
+    let clock: Vec<Case> = clock::cases().into_iter().filter(chosen).collect();
+    failed.extend(run_all(&pair, &disks, clock));
     // These take a machine's power away: last, and on disks of their own.
     let last: Vec<Case> = failover::deadly_cases().into_iter().filter(chosen).collect();
     failed.extend(run_all(&pair, &disks, last));

@@ -207,7 +207,9 @@ impl Work {
             Refusal::NotSafe(Verdict::Invalid { .. } | Verdict::Unreadable(_)) => Stop::refused(
                 message + ". If no other server can reach it, --no-guard goes on all the same",
             ),
-            Refusal::NotSafe(_) | Refusal::LostRace { .. } => Stop::refused(message),
+            Refusal::NotSafe(_) | Refusal::LostRace { .. } | Refusal::Expired => {
+                Stop::refused(message)
+            }
             Refusal::Unwritable(_) | Refusal::Unverified(_) | Refusal::Stopped => {
                 Stop::trouble(message)
             }

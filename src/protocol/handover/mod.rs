@@ -9,9 +9,11 @@
 //! clean when we look may be clean when the kernel looks, because its holder has just let go, and
 //! then nobody waits. A claim that stands cannot be let go by anybody else.
 //!
-//! Whoever reads that CLEAN and claims has to watch until a guard interval after it was written.
-//! If the mount has returned by then, the kernel's heartbeat meets every such claim, and none
-//! stands. If not, [`Confirm`] must look before the mount is called a success.
+//! Whoever claims without our seeing it does so after the look that verified our claim, and has to
+//! watch for a guard interval from then. If the mount has returned by the time that interval has
+//! passed since our look, the kernel's heartbeat meets every such claim, and none stands. If not,
+//! [`Confirm`] must look before the mount is called a success. And if the lease that our look gave
+//! us is over before CLEAN can be written, it is not: it might be written over another's claim.
 //!
 //! **Strict.** A clean block is made not clean, under our names; one that is not clean stays as it
 //! is. The kernel waits twice, and at no time is there a clean block that a plain mount elsewhere
@@ -34,7 +36,7 @@ pub use confirm::{Confirm, Confirmation};
 pub use lookout::{Lookout, LookoutOutcome};
 
 use super::check::Verdict;
-use super::claim::{Claim, ClaimOutcome, ClaimRequest, Refusal};
+use super::claim::{Claim, ClaimOutcome, ClaimRequest, Claimed, Refusal};
 use super::look::{ReadResult, Retries};
 use super::timing::{effective_interval, guard_interval, lease_interval};
 use super::{Action, Event, Instant, IoFault, Machine, Now, Phase, Write};
@@ -60,8 +62,8 @@ pub enum HandoverMode {
 pub enum Handed {
     /// The block is clean, and nobody else claimed it through a whole guard interval.
     Guarded {
-        /// The mount must have returned by then: a guard interval after CLEAN was handed to the
-        /// device.
+        /// The mount must have returned by then: a guard interval after the look that verified our
+        /// claim. Whoever claimed without our seeing it did so after that look.
         due: Instant,
     },
     /// The block was found clean and left alone: the kernel mounts without any guard.
@@ -109,7 +111,7 @@ pub enum HandoverOutcome {
 enum State {
     Claiming(Claim),
     Looking { strict: bool },
-    Cleaning { guard: Duration },
+    Cleaning { due: Instant },
     Marking { original: MmpBlock, block: MmpBlock },
     Undoing { original: MmpBlock, block: MmpBlock, why: Refusal },
 }
@@ -190,26 +192,29 @@ impl Handover {
             Action::Done(ClaimOutcome::Refused { why, left_behind }) => {
                 Self::refused(why, left_behind)
             }
-            Action::Done(ClaimOutcome::Claimed(claimed)) => {
-                // The interval that any later contender reckons with, which is in this block too.
-                let guard = guard_of(self.request.update_interval, &claimed.block);
-                let block = claimed.block.with_sequence(Sequence::Clean).with_time(now.wall);
-                self.state = State::Cleaning { guard };
-                Action::Write(Write { block, flush: true })
-            }
+            Action::Done(ClaimOutcome::Claimed(claimed)) => self.clean(claimed, now),
         }
     }
 
-    fn wrote(
-        &mut self,
-        submitted: Instant,
-        result: Result<(), IoFault>,
-        now: Now,
-    ) -> HandoverAction {
+    /// Leaves the claim's block clean, unless so much time has passed since the look that verified
+    /// it that somebody else may hold it by now.
+    fn clean(&mut self, claimed: Claimed, now: Now) -> HandoverAction {
+        // The interval that any later contender reckons with, which is in this block too.
+        let update_interval = self.request.update_interval;
+        let c = effective_interval(update_interval, claimed.block.check_interval());
+        if now.instant >= claimed.verified + lease_interval(c) {
+            let (original, block) = (claimed.original, claimed.block);
+            self.state = State::Undoing { original, block, why: Refusal::Expired };
+            return Action::Read;
+        }
+        let block = claimed.block.with_sequence(Sequence::Clean).with_time(now.wall);
+        self.state = State::Cleaning { due: claimed.verified + guard_interval(c) };
+        Action::Write(Write { block, flush: true })
+    }
+
+    fn wrote(&mut self, result: Result<(), IoFault>, now: Now) -> HandoverAction {
         match (&self.state, result) {
-            (State::Cleaning { guard }, Ok(())) => {
-                Self::hand_over(Handed::Guarded { due: submitted + *guard })
-            }
+            (State::Cleaning { due }, Ok(())) => Self::hand_over(Handed::Guarded { due: *due }),
             (State::Cleaning { .. }, Err(fault)) => Self::refused(Refusal::Unwritable(fault), true),
             (State::Marking { original, block }, Ok(())) => {
                 self.unclean(block.clone(), Some(original.clone()), now)
@@ -250,7 +255,7 @@ impl Machine for Handover {
     fn on(&mut self, event: Event, now: Now) -> HandoverAction {
         match (&self.state, event) {
             (State::Claiming(_), event) => self.claim(event, now),
-            (_, Event::Wrote { submitted, result }) => self.wrote(submitted, result, now),
+            (_, Event::Wrote { result, .. }) => self.wrote(result, now),
             (_, Event::Read { result, .. }) => self.read(result, now),
             (State::Looking { .. }, Event::Stop) => Self::refused(Refusal::Stopped, false),
             _ => Action::Read,
