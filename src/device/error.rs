@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
@@ -81,7 +81,7 @@ pub enum DeviceError {
         size: u64,
     },
     /// The superblock is missing, damaged, or has no MMP.
-    #[error("{}: {source}", shown(.path))]
+    #[error("{}: {source}{}", shown(.path), superblock_hint(.path, .source))]
     Superblock {
         /// The device.
         path: PathBuf,
@@ -120,6 +120,14 @@ pub enum DeviceError {
         /// Why it could not be found.
         why: String,
     },
+}
+
+/// What to do about a superblock.
+fn superblock_hint(path: &Path, error: &SuperblockError) -> String {
+    match error {
+        SuperblockError::NoMmp => format!("; 'mmptune -O mmp {}' turns it on", shown(path)),
+        _ => String::new(),
+    }
 }
 
 impl DeviceError {

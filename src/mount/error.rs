@@ -83,16 +83,9 @@ pub enum MountError {
     System(#[from] io::Error),
 }
 
-/// What to do about a device that cannot be used.
-fn device_hint(error: &DeviceError) -> String {
-    match error {
-        DeviceError::Superblock { path, .. } if error.is_no_mmp() => format!(
-            "; enable it with 'mmptune -O mmp {}', or mount without protection with \
-             '-o mmp.mode=off'",
-            shown(path),
-        ),
-        _ => String::new(),
-    }
+/// What else can be done about a device that cannot be used.
+fn device_hint(error: &DeviceError) -> &'static str {
+    if error.is_no_mmp() { ", and '-o mmp.mode=off' mounts without protection" } else { "" }
 }
 
 fn refused(path: &PathBuf, mmp_block: BlockNumber, why: &Refusal, left_behind: bool) -> String {

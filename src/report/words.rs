@@ -88,7 +88,7 @@ pub fn describe_verdict(path: &Path, mmp_block: BlockNumber, verdict: &Verdict) 
         ),
         Verdict::Fsck { block } => format!(
             "{device}: fsck: not safe to mount; {} began e2fsck or a change. If nothing runs on \
-             it there any more, free it with 'mmptune -f -E clear_mmp {device}'",
+             it there any more, free it with 'mmptune -f -E clear_mmp {device}', then run e2fsck",
             Holder(block),
         ),
         Verdict::Unknown { block } => format!(

@@ -13,6 +13,7 @@ mod page;
 mod roff;
 
 mod commands;
+mod messages;
 mod pages;
 mod project;
 mod source;
@@ -23,6 +24,7 @@ use common::suite::{Need, Suite};
 fn main() -> std::process::ExitCode {
     let mut suite = Suite::new(&[]);
     commands::cases(&mut suite);
+    messages::cases(&mut suite);
     pages::cases(&mut suite);
     project::cases(&mut suite);
     voice::cases(&mut suite);
