@@ -12,7 +12,8 @@ use nix::sys::signal::Signal;
 
 use super::common::{duration, resolve_all, run};
 use crate::daemon::{
-    Child, Ending, Happening, HolderOptions, Log, News, Realtime, Supervisor, now,
+    Ending, Fence, Guard, Guardian, Happening, HolderOptions, Log, Message, News, Realtime,
+    Supervisor, called_as_guardian, now,
 };
 use crate::device::shown;
 use crate::protocol::{Instant, Refusal};
@@ -35,8 +36,9 @@ const PASSED_ON: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
-/// Holds devices while a command runs: claims them all, runs the command, releases them. If one is
-/// lost meanwhile, the command and all it started get SIGTERM and, after the grace, SIGKILL.
+/// Holds devices while a command runs: claims them all, runs the command, releases them. If a lease
+/// is lost or about to end meanwhile, the command and all it started get SIGTERM, and at its end
+/// SIGKILL, by a guardian process: also when mmprun itself is stopped or killed.
 ///
 /// Exit status: the command's own, 128+N if signal N ended it; 121 a device was never got, because
 /// of its state; 122 wrong usage, or it could not be carried out; 123 a device was lost, or not
@@ -47,10 +49,14 @@ pub struct Arguments {
     /// Wait so long for a device in use to be released
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
     wait: Duration,
-    /// After a loss, the time between SIGTERM and SIGKILL; at most 10s, as a new holder may use
-    /// the device one guard interval after ours has run out
-    #[arg(long, value_name = "DURATION", value_parser = grace, default_value = "5s")]
+    /// How long before the end of the lease the command gets SIGTERM, if no heartbeat succeeds; at
+    /// its end it gets SIGKILL. At most 8s
+    #[arg(long, value_name = "DURATION", value_parser = grace, default_value = "2s")]
     grace: Duration,
+    /// If the command cannot be killed, take this node down, in time before another node may use
+    /// the device: `watchdog` (or `watchdog:DEVICE`), `sysrq`, or a command that the shell runs
+    #[arg(long, value_name = "watchdog|sysrq|COMMAND")]
+    fence: Option<Fence>,
     /// Do without locked memory and real-time scheduling
     #[arg(long)]
     no_realtime: bool,
@@ -64,19 +70,30 @@ pub struct Arguments {
 
 fn grace(text: &str) -> Result<Duration, String> {
     let grace = duration(text)?;
-    if grace <= Duration::from_secs(10) { Ok(grace) } else { Err("longer than 10s".to_owned()) }
+    if grace <= Duration::from_secs(8) { Ok(grace) } else { Err("longer than 8s".to_owned()) }
 }
 
 /// The program.
 pub fn main() -> ExitCode {
+    if let Some(code) = called_as_guardian() {
+        return code;
+    }
     run(NAME, RUN_TROUBLE, |arguments: Arguments| {
         let devices = resolve_all(&arguments.devices)?;
         let options = HolderOptions { interval: INTERVAL, wait: arguments.wait };
         let progress = Progress::new(true);
-        let signals = [&PASSED_ON[..], &[Signal::SIGCHLD, Signal::SIGTTOU]].concat();
         let realtime = Realtime::new(!arguments.no_realtime);
+        let guardian = Guardian::start(&Guard {
+            program: NAME,
+            grace: arguments.grace,
+            fence: arguments.fence.as_ref(),
+            command: &arguments.command,
+            realtime,
+        });
+        let guardian = Some(guardian.context("cannot start")?);
         let refused = realtime.prepare();
-        let supervisor = Supervisor::start(&devices, options, &signals, &progress, realtime);
+        let supervisor =
+            Supervisor::start(&devices, options, &PASSED_ON, &progress, realtime, guardian);
         let supervisor = supervisor.context("cannot start")?;
         let log = Log::start(NAME, progress).context("cannot start")?;
         let count = devices.len();
@@ -88,9 +105,8 @@ pub fn main() -> ExitCode {
             refused,
             held: 0,
             ended: vec![false; count],
-            child: None,
+            runs: false,
             code: None,
-            kill_at: None,
             leave_at: None,
         };
         running.run()
@@ -106,55 +122,54 @@ struct Running<'a> {
     refused: Vec<String>,
     held: usize,
     ended: Vec<bool>,
-    child: Option<Child>,
+    /// Whether the command runs, or is being started.
+    runs: bool,
     /// The exit code, as soon as it is settled; the worst reason wins.
     code: Option<u8>,
-    kill_at: Option<Instant>,
     leave_at: Option<Instant>,
 }
 
 impl Running<'_> {
     fn run(mut self) -> anyhow::Result<u8> {
-        while self.child.is_some() || self.supervisor.running() > 0 {
+        while self.runs || self.supervisor.running() > 0 {
             let instant = now().instant;
-            if self.leave_at.is_some_and(|at| at <= instant) && self.child.is_none() {
+            let leave_at = self.leave_at.filter(|_| !self.runs);
+            if leave_at.is_some_and(|at| at <= instant) {
                 for (path, _) in self.devices.iter().zip(&self.ended).filter(|(_, ended)| !**ended)
                 {
                     self.log.say(format!("{}: does not answer; left as it is", shown(path)));
                 }
                 return Ok(RUN_LOST);
             }
-            if self.kill_at.is_some_and(|at| at <= instant) {
-                self.kill_at = None;
-                self.signal(Signal::SIGKILL);
-            }
-            let leave_at = self.leave_at.filter(|_| self.child.is_none());
-            let until = self.kill_at.into_iter().chain(leave_at).min();
-            match self.supervisor.next(until).context("cannot wait")? {
-                Happening::Timer | Happening::Signal(Signal::SIGTTOU) => {}
-                Happening::Signal(Signal::SIGCHLD) => self.reap()?,
+            match self.supervisor.next(leave_at).context("cannot wait")? {
+                Happening::Timer => {}
                 Happening::Signal(signal) => self.pass_on(signal),
+                Happening::Guardian(message) => self.told(message),
                 Happening::Expired(index) => {
                     let device = shown(&self.devices[index]);
                     let reason =
                         format!("{device}: lost: no heartbeat has ended and the lease has run out");
                     self.lose(&reason);
+                    // The guardian has done it, unless it is stopped.
+                    if let Some(guardian) = self.supervisor.guardian() {
+                        guardian.kill_command();
+                    }
                 }
-                Happening::News(index, news) => self.hear(index, news)?,
+                Happening::News(index, news) => self.hear(index, news),
             }
         }
         Ok(self.code.unwrap_or(RUN_TROUBLE))
     }
 
-    fn signal(&self, signal: Signal) {
-        if let Some(child) = &self.child {
-            child.signal(signal);
+    fn tell(&mut self, message: &Message) {
+        if let Some(guardian) = self.supervisor.guardian() {
+            guardian.tell(message);
         }
     }
 
     fn pass_on(&mut self, signal: Signal) {
-        if self.child.is_some() {
-            self.signal(signal);
+        if self.runs {
+            self.tell(&Message::Signal(signal as i32));
         } else if self.code.is_none() {
             self.log.say(format!("{signal}: given up before all devices were held"));
             self.code = Some(128u8.saturating_add(u8::try_from(signal as i32).unwrap_or(0)));
@@ -167,21 +182,37 @@ impl Running<'_> {
         self.leave_at.get_or_insert(now().instant + LAST_WAIT);
     }
 
-    fn reap(&mut self) -> anyhow::Result<()> {
-        let Some(child) = &mut self.child else { return Ok(()) };
-        if let Some(code) = child.try_wait().context("cannot wait for the command")? {
-            self.code.get_or_insert(code);
-            if self.kill_at.take().is_some() {
-                // The command is gone; what it started must not outlive the loss either.
-                self.signal(Signal::SIGKILL);
+    fn told(&mut self, message: Message) {
+        match message {
+            Message::NotStarted(number) => {
+                self.runs = false;
+                let error = std::io::Error::from_raw_os_error(number);
+                let command = self.arguments.command.first().map(shown);
+                let command = command.map(|name| name.to_string()).unwrap_or_default();
+                self.log.say(format!("cannot run '{command}': {}", crate::device::Plain(&error)));
+                self.code.get_or_insert(match error.kind() {
+                    ErrorKind::NotFound => RUN_NOT_FOUND,
+                    _ => RUN_CANNOT_EXECUTE,
+                });
+                self.leave();
             }
-            self.child = None;
-            self.leave();
+            Message::Exited { code, made } => {
+                self.runs = false;
+                self.code.get_or_insert(if made { RUN_LOST } else { code });
+                self.leave();
+            }
+            // Without a guardian nothing may run.
+            Message::Gone if self.runs => {
+                self.runs = false;
+                self.log.say("the guardian is gone; the command was killed");
+                self.code = Some(RUN_LOST);
+                self.leave();
+            }
+            _ => {}
         }
-        Ok(())
     }
 
-    fn hear(&mut self, index: usize, news: News) -> anyhow::Result<()> {
+    fn hear(&mut self, index: usize, news: News) {
         let path = &self.devices[index];
         match news {
             News::Waiting(sentence) => self.log.say(format!("{}: {sentence}", shown(path))),
@@ -192,30 +223,17 @@ impl Running<'_> {
                     self.log.say(line);
                 }
                 if self.held == self.devices.len() && self.code.is_none() {
-                    self.start();
+                    // None if one was lost meanwhile: that is heard next.
+                    if let Some(end) = self.supervisor.leases_end() {
+                        self.runs = true;
+                        self.tell(&Message::Start(end));
+                    }
                 }
             }
             News::Ended(ending) => {
                 self.ended[index] = true;
                 let message = ending.describe(path);
                 self.ended(&ending, &message);
-            }
-        }
-        Ok(())
-    }
-
-    fn start(&mut self) {
-        match Child::start(&self.arguments.command) {
-            Ok(child) => self.child = Some(child),
-            Err(error) => {
-                let command = self.arguments.command.first().map(shown);
-                let command = command.map(|name| name.to_string()).unwrap_or_default();
-                self.log.say(format!("cannot run '{command}': {}", crate::device::Plain(&error)));
-                self.code = Some(match error.kind() {
-                    ErrorKind::NotFound => RUN_NOT_FOUND,
-                    _ => RUN_CANNOT_EXECUTE,
-                });
-                self.leave();
             }
         }
     }
@@ -249,12 +267,11 @@ impl Running<'_> {
     fn lose(&mut self, reason: &str) {
         self.log.say(reason);
         self.code = Some(RUN_LOST);
-        if self.child.is_some() && self.kill_at.is_none() {
-            self.signal(Signal::SIGTERM);
-            // A stopped command must be woken to see it.
-            self.signal(Signal::SIGCONT);
-            self.kill_at = Some(now().instant + self.arguments.grace);
+        if self.runs {
+            // The others are held until it is gone.
+            self.tell(&Message::Lost);
+        } else {
+            self.leave();
         }
-        self.leave();
     }
 }

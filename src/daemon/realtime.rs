@@ -17,8 +17,38 @@ const STACK_TOUCHED: usize = 32 * 1024;
 /// Bit of CAP_IPC_LOCK in a set of capabilities.
 const CAP_IPC_LOCK: u32 = 14;
 /// The file with which a process asks to be spared when memory runs out, and its strongest plea.
-pub(super) const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 const SPARED: &str = "-1000";
+
+/// How much this process is spared when memory runs out; what it starts inherits that.
+#[derive(Debug)]
+pub(super) struct Spared {
+    before: Option<String>,
+    asked: Option<String>,
+}
+
+impl Spared {
+    /// As it is now, before real time is prepared.
+    pub(super) fn now() -> Self {
+        Spared { before: fs::read_to_string(OOM_SCORE).ok(), asked: None }
+    }
+
+    /// Back to what it was, for the sake of a process that is about to be started.
+    pub(super) fn give_up(&mut self) {
+        self.asked = fs::read_to_string(OOM_SCORE).ok();
+        if let Some(before) = &self.before {
+            // Where this is refused, so was the plea.
+            let _ = fs::write(OOM_SCORE, before.trim());
+        }
+    }
+
+    /// And again as asked.
+    pub(super) fn ask(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            let _ = fs::write(OOM_SCORE, asked.trim());
+        }
+    }
+}
 
 /// Whether this process runs in real time.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +60,11 @@ impl Realtime {
     /// Real time if `wanted`; nothing happens yet.
     pub fn new(wanted: bool) -> Self {
         Realtime { wanted }
+    }
+
+    /// Whether it is wanted.
+    pub fn is_wanted(self) -> bool {
+        self.wanted
     }
 
     /// Sets up the process; called before there are other threads, and after every program that is

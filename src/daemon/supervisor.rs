@@ -14,6 +14,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::clock::{Timer, now};
+use super::guardian::{Guardian, Message};
 use super::holder::{Holder, HolderOptions, News};
 use super::limits::allow_devices;
 use super::pool::Pool;
@@ -24,6 +25,8 @@ use crate::report::Progress;
 
 /// News that may lie unheard; made beforehand, so that telling some allocates nothing.
 const NEWS: usize = 256;
+/// How often the guardian is told of the leases.
+const TELL: Duration = Duration::from_millis(250);
 /// At most so long after the first claim the last one begins.
 const SPREAD: Duration = Duration::from_secs(1);
 
@@ -37,6 +40,8 @@ pub enum Happening {
     /// A holder's lease ran out and it has not said so itself: its device does not answer. From
     /// here on it will not write.
     Expired(usize),
+    /// The guardian has told something.
+    Guardian(Message),
     /// The time asked for has come.
     Timer,
 }
@@ -74,6 +79,9 @@ pub struct Supervisor {
     timer: Timer,
     signals: SignalFd,
     running: usize,
+    guardian: Option<Guardian>,
+    /// When the guardian is told of the leases next.
+    tell_at: Instant,
 }
 
 impl Supervisor {
@@ -86,6 +94,7 @@ impl Supervisor {
         signals: &[Signal],
         progress: &Progress,
         realtime: Realtime,
+        guardian: Option<Guardian>,
     ) -> io::Result<Self> {
         allow_devices(devices.len());
         let mask: SigSet = signals.iter().copied().collect();
@@ -109,7 +118,17 @@ impl Supervisor {
             pool.add(first + apart * place, Box::new(holder));
         }
         let timer = Timer::new()?;
-        Ok(Supervisor { pool, running: vitals.len(), vitals, news, wake, timer, signals })
+        Ok(Supervisor {
+            pool,
+            running: vitals.len(),
+            vitals,
+            news,
+            wake,
+            timer,
+            signals,
+            guardian,
+            tell_at: first,
+        })
     }
 
     /// How many holders have not ended.
@@ -120,6 +139,31 @@ impl Supervisor {
     /// The devices' numbers, in the order of the devices.
     pub fn vitals(&self) -> &[Arc<Vital>] {
         &self.vitals
+    }
+
+    /// The guardian, while there is one.
+    pub fn guardian(&mut self) -> Option<&mut Guardian> {
+        self.guardian.as_mut()
+    }
+
+    /// Tells the guardian until when all leases last; nothing once one is lost.
+    fn tell_guardian(&mut self, now: Instant) {
+        let Some(guardian) = self.guardian.as_ref().filter(|_| self.tell_at <= now) else { return };
+        self.tell_at = now + TELL;
+        if let Some(end) = self.leases_end() {
+            guardian.tell(&Message::Lease(end));
+        }
+    }
+
+    /// When the first lease of all devices that are held ends; `None` where none is held, or one is
+    /// lost.
+    pub fn leases_end(&self) -> Option<Instant> {
+        let ends = self.vitals.iter().filter_map(|vital| match vital.stage() {
+            Stage::Held => Some(vital.lease_end()),
+            Stage::Lost => Some(None),
+            Stage::Claiming | Stage::Over => None,
+        });
+        ends.min().flatten()
     }
 
     /// Asks every holder to release its device.
@@ -135,24 +179,40 @@ impl Supervisor {
                 return Ok(Happening::Signal(Signal::try_from(number)?));
             }
             let instant = now().instant;
-            let ends =
-                || self.vitals.iter().enumerate().filter_map(|(i, v)| Some((i, v.lease_end()?)));
-            for (index, end) in ends().filter(|(_, end)| *end <= instant) {
-                if self.vitals[index].lease.revoke(end) {
-                    self.vitals[index].set_stage(Stage::Lost);
+            for (index, vital) in self.vitals.iter().enumerate() {
+                let over = vital.lease_end().filter(|end| *end <= instant);
+                if over.is_some_and(|end| vital.lease.revoke(end)) {
+                    vital.set_stage(Stage::Lost);
                     return Ok(Happening::Expired(index));
                 }
             }
+            self.tell_guardian(instant);
+            if let Some(message) =
+                self.guardian.as_mut().map(Guardian::heard).transpose()?.flatten()
+            {
+                if message == Message::Gone {
+                    self.guardian = None;
+                }
+                return Ok(Happening::Guardian(message));
+            }
             if let Ok((index, news)) = self.news.try_recv() {
-                if matches!(news, News::Ended(_)) {
-                    self.running = self.running.saturating_sub(1);
+                match news {
+                    News::Ended(_) => self.running = self.running.saturating_sub(1),
+                    News::Held => {
+                        // Before anybody begins to rely on it.
+                        self.tell_at = instant;
+                        self.tell_guardian(instant);
+                    }
+                    News::Waiting(_) | News::Notice(_) => {}
                 }
                 return Ok(Happening::News(index, news));
             }
             if until.is_some_and(|until| until <= instant) {
                 return Ok(Happening::Timer);
             }
-            let due = ends().map(|(_, end)| end).chain(until).min();
+            let tell_at = self.guardian.as_ref().map(|_| self.tell_at);
+            let ends = self.vitals.iter().filter_map(|vital| vital.lease_end());
+            let due = ends.chain(until).chain(tell_at).min();
             self.sleep(due)?;
         }
     }
@@ -161,13 +221,11 @@ impl Supervisor {
         if let Some(until) = until {
             self.timer.arm(until)?;
         }
-        let mut fds = [
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
-        ];
-        let watched = if until.is_some() { &mut fds[..] } else { &mut fds[..2] };
-        match poll(watched, PollTimeout::NONE) {
+        let timer = until.map(|_| self.timer.as_fd());
+        let guardian = self.guardian.as_ref().map(AsFd::as_fd);
+        let fds = [Some(self.signals.as_fd()), Some(self.wake.as_fd()), timer, guardian];
+        let fds = fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut fds.collect::<Vec<_>>(), PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -95,7 +95,7 @@ impl Reader {
             size,
             sector: 512,
             cached,
-            buffer: AlignedBuffer::new(4096, MEMORY_ALIGN),
+            buffer: AlignedBuffer::new(0, MEMORY_ALIGN),
         };
         reader.sector = reader.find_sector().map_err(open_error)?;
         Ok(reader)

@@ -30,5 +30,7 @@ pub use writer::Writer;
 /// Calls of the kernel and of the C library that have nothing to do with devices, but are here
 /// because only this room has a module for what is unsafe.
 pub mod kernel {
-    pub use super::sys::{lock_on_fault, one_arena, realtime_io, round_robin};
+    pub use super::sys::{
+        inherited, lock_on_fault, one_arena, realtime_io, round_robin, set_watchdog_timeout,
+    };
 }

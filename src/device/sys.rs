@@ -4,7 +4,7 @@
     reason = "these calls have no safe form; everything else of the crate is safe"
 )]
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_ulong};
@@ -54,6 +54,7 @@ mod raw {
     nix::ioctl_none_bad!(loop_clr_fd, 0x4C01);
     nix::ioctl_write_int_bad!(loop_set_direct_io, 0x4C08);
     nix::ioctl_none_bad!(loop_ctl_get_free, 0x4C82);
+    nix::ioctl_readwrite!(watchdog_set_timeout, b'W', 6, c_int);
 }
 
 /// The logical sector size of a block device in bytes (`BLKSSZGET`).
@@ -154,6 +155,24 @@ pub fn one_arena() {
 /// `MCL_ONFAULT` of mlockall(2): pages are locked when they are first used.
 pub fn lock_on_fault() -> MlockAllFlags {
     MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT)
+}
+
+/// Sets after how many seconds without food a watchdog resets the machine
+/// (`WDIOC_SETTIMEOUT`); returns what the watchdog made of it.
+pub fn set_watchdog_timeout(watchdog: BorrowedFd<'_>, seconds: c_int) -> nix::Result<c_int> {
+    let mut timeout = seconds;
+    // SAFETY: WDIOC_SETTIMEOUT reads and writes one int at the pointer, which points to a live int.
+    unsafe { raw::watchdog_set_timeout(watchdog.as_raw_fd(), &raw mut timeout) }?;
+    Ok(timeout)
+}
+
+/// Takes over a descriptor that this process was started with; closed on exec from here on. To be
+/// called once, before anything else could own it.
+pub fn inherited(number: RawFd) -> nix::Result<OwnedFd> {
+    // SAFETY: F_SETFD takes an integer, and fails on a number that is no open descriptor.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: the descriptor is open, as just seen, and nobody else has it: see above.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 const _: () = assert!(size_of::<LoopInfo64>() == 232 && size_of::<c_ulong>() == size_of::<usize>());

@@ -21,6 +21,7 @@ mod check;
 mod claim;
 mod handover;
 mod hold;
+mod ladder;
 mod look;
 mod pulse;
 mod still;
@@ -34,6 +35,7 @@ pub use handover::{
     Confirm, Confirmation, Handed, Handover, HandoverMode, HandoverOutcome, Lookout, LookoutOutcome,
 };
 pub use hold::{Hold, HoldOutcome, HoldRequest, Loss, Notice};
+pub use ladder::{FEED, FENCE_DELAY, Ladder, Rung, WATCHDOG};
 pub use look::{ReadError, ReadResult};
 pub use pulse::{Pulse, PulseRequest, PulseWatch};
 pub use still::{Still, Stillness};

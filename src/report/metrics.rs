@@ -23,6 +23,21 @@ pub const GUARD_INTERVAL: Family =
 /// How long ago the block was written.
 pub const HEARTBEAT_AGE: Family =
     gauge("mmp_heartbeat_age_seconds", "Time since the MMP block was last written.");
+/// How long the lease would still run without a further heartbeat.
+pub const LEASE_MARGIN: Family =
+    gauge("mmp_lease_margin_seconds", "Time to the end of the lease if no heartbeat succeeds.");
+/// Heartbeats that the device did not take.
+pub const WRITE_ERRORS: Family =
+    counter("mmp_write_errors_total", "Writes of the MMP block that failed.");
+/// Somebody else's content in the block.
+pub const FOREIGN_WRITES: Family =
+    counter("mmp_foreign_writes_total", "Foreign content found in the MMP block while held.");
+/// How long the writes of the block take.
+pub const LATENCY: Family =
+    histogram("mmp_write_latency_seconds", "How long writes of the MMP block took.");
+/// How long after its time a heartbeat is on the disk.
+pub const LATENESS: Family =
+    histogram("mmp_lateness_seconds", "How long after its time a heartbeat was on the disk.");
 /// What a check found.
 pub const FINDING: Family = gauge("mmp_finding", "Finding of mmpcheck, 1 while it stands.");
 
@@ -75,12 +90,22 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one duration.
     pub fn observe(&mut self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
+        self.observe_many(duration, 1);
+        self.sum += duration.as_secs_f64();
+    }
+
+    /// Counts durations of which no more is known than that they were so long at most.
+    pub fn observe_many(&mut self, at_most: Duration, count: u64) {
+        let seconds = at_most.as_secs_f64();
         if let Some(index) = BOUNDS.iter().position(|bound| seconds <= *bound) {
-            self.buckets[index] += 1;
+            self.buckets[index] += count;
         }
-        self.count += 1;
-        self.sum += seconds;
+        self.count += count;
+    }
+
+    /// The same with a sum, seconds, that was kept elsewhere.
+    pub fn with_sum(self, sum: f64) -> Self {
+        Histogram { sum, ..self }
     }
 }
 

@@ -9,6 +9,7 @@ mod json;
 pub mod metrics;
 mod output;
 mod progress;
+mod status;
 mod words;
 
 pub use alarms::{
@@ -18,6 +19,7 @@ pub use header::header;
 pub use json::{AlarmFields, BlockFields, Document, HolderFields, VerdictFields};
 pub use output::{complain, emit, replace};
 pub use progress::{Narrator, Progress, ProgressLine};
+pub use status::{DurationsFields, StatusFields, status_metrics, status_table};
 pub use words::{
     Holder, date, describe_found, describe_loss, describe_notice, describe_refusal,
     describe_verdict, mmp_lines, seconds_text, state_word, verdict_word,

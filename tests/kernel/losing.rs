@@ -35,10 +35,10 @@ pub(super) fn cases(suite: &mut Suite) {
 }
 
 /// Tells its process number, then stays.
-const COMMAND: [&str; 4] = ["--", "sh", "-c", "echo pid=$$ >&2; exec sleep 300"];
+pub(super) const COMMAND: [&str; 4] = ["--", "sh", "-c", "echo pid=$$ >&2; exec sleep 300"];
 
 /// The process of `COMMAND`, from what was said on standard error.
-fn command_of(err: &str) -> Pid {
+pub(super) fn command_of(err: &str) -> Pid {
     let pid = err.lines().find_map(|line| line.strip_prefix("pid=")).expect("pid");
     Pid::from_raw(pid.parse().expect("number"))
 }

@@ -7,7 +7,9 @@
 #[expect(dead_code, reason = "each test program uses a part of the shared helpers")]
 mod common;
 
+mod guarding;
 mod holding;
+mod isolation;
 mod losing;
 mod racing;
 mod several;
@@ -62,5 +64,7 @@ fn main() -> std::process::ExitCode {
     racing::cases(&mut suite);
     losing::cases(&mut suite);
     several::cases(&mut suite);
+    guarding::cases(&mut suite);
+    isolation::cases(&mut suite);
     suite.run(32)
 }

@@ -45,7 +45,7 @@ fn ticks() {
     let options = HolderOptions { interval: Duration::from_millis(20), wait: Duration::ZERO };
     let progress = Progress::new(false);
     let realtime = Realtime::new(false);
-    let supervisor = Supervisor::start(&paths, options, &[], &progress, realtime);
+    let supervisor = Supervisor::start(&paths, options, &[], &progress, realtime, None);
     let mut supervisor = supervisor.expect("start");
     let mut held = 0;
     while held < images.len() {

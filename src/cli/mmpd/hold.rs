@@ -9,11 +9,13 @@ use clap::Args;
 use nix::sys::signal::Signal;
 
 use super::NAME;
+use super::policy::Policy;
 use crate::cli::common::{duration, resolve_all};
 use crate::daemon::{
-    Ending, Happening, HolderOptions, Log, News, Realtime, ServiceManager, Supervisor, now, spawn,
+    Ending, Fence, Guard, Guardian, Happening, HolderOptions, Log, Message, News, Realtime,
+    STATUS_DIR, ServiceManager, StatusSocket, Supervisor, now,
 };
-use crate::device::shown;
+use crate::device::{self, shown};
 use crate::protocol::{Instant, Refusal};
 use crate::report::exit::{DONE, REFUSED, TROUBLE};
 use crate::report::{Progress, describe_notice};
@@ -35,10 +37,21 @@ pub(super) struct Arguments {
     /// Wait so long for a device in use to be released
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
     wait: Duration,
-    /// On the loss of a device: `exit` releases the others and ends; a command is run by the shell
-    /// with MMP_DEVICE and MMP_REASON set, while the others are held on
-    #[arg(long, value_name = "exit|COMMAND", default_value = "exit")]
+    /// On the loss of a device: `exit` releases the others and ends; `report` says so, and a command
+    /// is run by a shell with MMP_DEVICE and MMP_REASON set, while the others are held on
+    #[arg(long, value_name = "exit|report|COMMAND", default_value = "exit")]
     on_loss: OsString,
+    /// The same for one device, named as below; may be given for each
+    #[arg(long, value_name = "DEVICE=ACTION")]
+    on_loss_of: Vec<OsString>,
+    /// On the loss of any device, and if mmpd dies, take this node down, in time before another
+    /// node may use the device: `watchdog` (or `watchdog:DEVICE`), `sysrq`, or a command that the
+    /// shell runs
+    #[arg(long, value_name = "watchdog|sysrq|COMMAND")]
+    fence: Option<Fence>,
+    /// Where the socket for 'mmpd status' is made
+    #[arg(long, value_name = "FOLDER", default_value = STATUS_DIR)]
+    status_dir: PathBuf,
     /// Do without locked memory and real-time scheduling
     #[arg(long)]
     no_realtime: bool,
@@ -62,12 +75,15 @@ struct Device {
     ended: bool,
 }
 
-struct Holding<'a> {
-    arguments: &'a Arguments,
+struct Holding {
+    policy: Policy,
     devices: Vec<Device>,
     supervisor: Supervisor,
     log: Log,
-    /// What real time lacks; told when a device is held, for before that it does no harm.
+    /// Lives as long as this.
+    _socket: Option<StatusSocket>,
+    /// What of real time and of the status is not permitted; told when a device is held, for before
+    /// that it does no harm.
     refused: Vec<String>,
     manager: ServiceManager,
     worst: u8,
@@ -87,17 +103,29 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let progress = Progress::new(true);
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let realtime = Realtime::new(!arguments.no_realtime);
-    let refused = realtime.prepare();
-    let supervisor = Supervisor::start(&paths, options, &signals, &progress, realtime)
+    let mut policy = Policy::new(&arguments.devices, &arguments.on_loss, &arguments.on_loss_of)?;
+    policy.prepare(&paths)?;
+    let fence = arguments.fence.as_ref();
+    let guard = Guard { program: NAME, grace: Duration::ZERO, fence, command: &[], realtime };
+    let guardian = fence.map(|_| Guardian::start(&guard)).transpose().context("cannot start")?;
+    let mut refused = realtime.prepare();
+    let supervisor = Supervisor::start(&paths, options, &signals, &progress, realtime, guardian)
         .context("cannot start")?;
     let log = Log::start(NAME, progress).context("cannot start")?;
+    let vitals = paths.iter().cloned().zip(supervisor.vitals().iter().cloned());
+    let socket = StatusSocket::open(&arguments.status_dir, vitals.collect());
+    if let Err(error) = &socket {
+        let dir = device::shown(&arguments.status_dir);
+        refused.push(format!("no 'mmpd status': {dir}: {}", device::Plain(error)));
+    }
     let devices =
         paths.into_iter().map(|path| Device { path, held: false, lost: false, ended: false });
     let mut holding = Holding {
-        arguments,
+        policy,
         devices: devices.collect(),
         supervisor,
         log,
+        _socket: socket.ok(),
         refused,
         manager: ServiceManager::new(now().instant),
         worst: DONE,
@@ -106,7 +134,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     holding.run()
 }
 
-impl Holding<'_> {
+impl Holding {
     fn run(&mut self) -> anyhow::Result<u8> {
         while self.supervisor.running() > 0 {
             let instant = now().instant;
@@ -122,6 +150,12 @@ impl Holding<'_> {
             let until = watchdog.into_iter().chain(self.leaving).min();
             match self.supervisor.next(until).context("cannot wait")? {
                 Happening::Timer => {}
+                Happening::Guardian(Message::Gone) => {
+                    self.log.say("the guardian is gone, and with it what fences this node");
+                    self.worst = TROUBLE;
+                    self.leave();
+                }
+                Happening::Guardian(_) => {}
                 Happening::Signal(signal) => {
                     self.log.say(format!("{signal}: releasing"));
                     self.leave();
@@ -136,6 +170,11 @@ impl Holding<'_> {
                 }
                 Happening::News(index, news) => self.hear(index, news),
             }
+        }
+        if !self.devices.iter().any(|device| device.lost)
+            && let Some(guardian) = self.supervisor.guardian()
+        {
+            guardian.tell(&Message::Released);
         }
         Ok(self.worst)
     }
@@ -182,7 +221,7 @@ impl Holding<'_> {
             | Ending::Refused { why: Refusal::NotSafe(_) | Refusal::LostRace { .. }, .. } => {
                 self.log.say(message);
                 self.worst = self.worst.max(REFUSED);
-                self.one_less();
+                self.one_less(index);
             }
             Ending::Refused { why: Refusal::Stopped, left_behind: false, .. } => {
                 self.log.say(message);
@@ -190,12 +229,12 @@ impl Holding<'_> {
             Ending::Device(error) if error.is_busy() => {
                 self.log.say(message);
                 self.worst = self.worst.max(REFUSED);
-                self.one_less();
+                self.one_less(index);
             }
             Ending::Device(_) | Ending::Clock(_) | Ending::Refused { .. } => {
                 self.log.say(message);
                 self.worst = TROUBLE;
-                self.one_less();
+                self.one_less(index);
             }
         }
     }
@@ -203,29 +242,21 @@ impl Holding<'_> {
     fn lose(&mut self, index: usize, reason: &str) {
         self.log.say(reason);
         self.worst = self.worst.max(REFUSED);
-        if !std::mem::replace(&mut self.devices[index].lost, true) && !self.exits() {
-            self.run_command(index, reason);
+        if !std::mem::replace(&mut self.devices[index].lost, true) {
+            if let Some(guardian) = self.supervisor.guardian() {
+                guardian.tell(&Message::Lost);
+            }
+            if let Err(error) = self.policy.run(index, reason) {
+                self.log.say(format!("cannot run the command for a loss: {error}"));
+            }
         }
-        self.one_less();
-    }
-
-    fn exits(&self) -> bool {
-        self.arguments.on_loss == "exit"
+        self.one_less(index);
     }
 
     /// Either all are held, or none.
-    fn one_less(&mut self) {
-        if self.exits() {
+    fn one_less(&mut self, index: usize) {
+        if self.policy.exits(index) {
             self.leave();
-        }
-    }
-
-    fn run_command(&self, index: usize, reason: &str) {
-        let command = ["/bin/sh".into(), "-c".into(), self.arguments.on_loss.clone()];
-        let device = self.devices[index].path.as_os_str();
-        let variables = [("MMP_DEVICE", device), ("MMP_REASON", reason.as_ref())];
-        if let Err(error) = spawn(&command, &variables) {
-            self.log.say(format!("cannot run the command for a loss: {error}"));
         }
     }
 }

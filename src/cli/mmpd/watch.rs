@@ -12,7 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::NAME;
 use crate::cli::common::{duration, resolve_all};
-use crate::daemon::{Discovery, Incident, ServiceManager, Watcher, now, spawn};
+use crate::daemon::{Discovery, Incident, Launch, ServiceManager, Watcher, now};
 use crate::device::shown;
 use crate::protocol::{Change, Instant};
 use crate::report::exit::{DONE, REFUSED};
@@ -192,8 +192,9 @@ impl Watching<'_> {
             ("MMP_REASON", reason.as_ref()),
             ("MMP_STATE", state.as_ref()),
         ];
-        let command = ["/bin/sh".into(), "-c".into(), command.clone()];
-        if let Err(error) = spawn(&command, &variables) {
+        let arguments = vec!["/bin/sh".into(), "-c".into(), command.clone()];
+        let launch = Launch { arguments, variables: variables.into(), ..Launch::default() };
+        if let Err(error) = launch.start() {
             self.progress.complain(NAME, format!("cannot run the command for an alarm: {error}"));
         }
     }
