@@ -40,18 +40,17 @@ fn units() -> Vec<(String, String)> {
 
 /// Asserts that a program of ours understands a command line.
 fn understood(line: &str) {
-    let mut words: Vec<_> = line.split_whitespace().collect();
-    let name = words[0].strip_prefix("/usr/sbin/").unwrap_or_else(|| panic!("{line}"));
-    words[0] = name;
+    let words: Vec<_> = line.split_whitespace().collect();
     let commands = mmp::cli::commands();
-    let command = commands.iter().find(|command| command.get_name() == name).expect(line);
+    let command = commands.iter().find(|command| command.get_name() == words[0]).expect(line);
     command.clone().try_get_matches_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
 }
 
 fn cron() {
     let table = fs::read_to_string(dist().join("cron/mmpcheck")).expect("UTF-8");
     let lines: Vec<_> = table.lines().filter(|line| !line.starts_with('#')).collect();
-    let [line] = lines[..] else { panic!("{lines:?}") };
+    let [path, line] = lines[..] else { panic!("{lines:?}") };
+    assert!(path.starts_with("PATH=/usr/local/sbin:/usr/sbin:"), "{path}");
     let fields: Vec<_> = line.splitn(7, ' ').collect();
     for field in &fields[..5] {
         let fine = field.chars().all(|c| c.is_ascii_digit() || "*/,-".contains(c));
@@ -72,7 +71,7 @@ fn starts() {
             started += 1;
         }
         let notify = text.contains("\nType=notify\n");
-        assert_eq!(text.contains("/mmpd "), notify, "{name}: mmpd tells when it is ready");
+        assert_eq!(text.contains("=mmpd "), notify, "{name}: mmpd tells when it is ready");
         assert_eq!(text.contains("\nWatchdogSec="), notify, "{name}: mmpd shows that it lives");
         assert_eq!(text.contains("\nRestart="), notify, "{name}");
     }
@@ -84,7 +83,7 @@ fn installed() -> TempDir {
     let folder = TempDir::new().expect("folder");
     for (name, mut text) in units() {
         for (program, path) in PROGRAMS {
-            text = text.replace(&format!("=/usr/sbin/{program} "), &format!("={path} "));
+            text = text.replace(&format!("ExecStart={program} "), &format!("ExecStart={path} "));
         }
         fs::write(folder.path().join(name), text).expect("write");
     }

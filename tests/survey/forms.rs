@@ -214,6 +214,10 @@ fn every_program() {
         }
     }
     documents.push(run("mmpcheck", &["--all", "--json", "--timeout", "2s"]).out);
+    image.patch(image.area().offset.0 + 0x10, b"?");
+    let alarms = run("mmpd", &["watch", "--json", "--for", "5s", image.name()]).out;
+    assert!(alarms.contains("bad-checksum"), "{alarms}");
+    documents.extend(alarms.lines().map(str::to_owned));
     for document in documents {
         schema::assert_valid(&serde_json::from_str(&document).expect("JSON"));
     }
