@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::device::{DeviceError, Plain, resolve};
+use crate::device::{DeviceError, Plain, kernel, resolve};
 use crate::layout::Escaped;
 use crate::report::{complain, emit};
 
@@ -20,6 +20,7 @@ pub(super) fn run<A: Parser>(
     trouble: u8,
     program: impl FnOnce(A) -> anyhow::Result<u8>,
 ) -> ExitCode {
+    kernel::expected_signals();
     let done = A::try_parse().map_err(Ended::from).and_then(|arguments| Ok(program(arguments)?));
     match done {
         Ok(code) => ExitCode::from(code),

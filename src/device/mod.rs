@@ -31,6 +31,7 @@ pub use writer::Writer;
 /// because only this room has a module for what is unsafe.
 pub mod kernel {
     pub use super::sys::{
-        inherited, lock_on_fault, one_arena, realtime_io, round_robin, set_watchdog_timeout,
+        expected_signals, inherited, lock_on_fault, one_arena, realtime_io, round_robin,
+        set_watchdog_timeout,
     };
 }

@@ -128,6 +128,19 @@ const IOPRIO_WHO_PROCESS: c_int = 1;
 /// Class `IOPRIO_CLASS_RT`, level 4 of 0 to 7.
 const IOPRIO_REALTIME: c_int = 1 << 13 | 4;
 
+/// Undoes what a parent may have set for signals and no program expects: ended children are to be
+/// waited for, and a file that may not grow further (`ulimit -f`) is to be an error of the write.
+pub fn expected_signals() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    for (number, handler) in
+        [(Signal::SIGCHLD, SigHandler::SigDfl), (Signal::SIGXFSZ, SigHandler::SigIgn)]
+    {
+        // SAFETY: no handler is a function, so none can run where it must not. It fails for no
+        // valid signal but SIGKILL and SIGSTOP.
+        let _ = unsafe { signal(number, handler) };
+    }
+}
+
 /// Puts the calling thread into `SCHED_RR`. What it forks or starts is an ordinary process again.
 pub fn round_robin() -> nix::Result<()> {
     let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;

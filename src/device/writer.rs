@@ -5,10 +5,12 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
 use super::direct::{Kind, Reader};
+use super::discover::is_read_only;
 use super::error::DeviceError;
 use super::users;
 use crate::layout::ByteOffset;
@@ -38,6 +40,11 @@ impl Writer {
             error => error,
         })?;
         let lock = match reader.kind() {
+            Kind::Block { .. } if is_read_only(path) => {
+                // It opens for writing all the same, and refuses the first write.
+                let source = Errno::EROFS.into();
+                return Err(DeviceError::Open { path: path.into(), writing: true, source });
+            }
             Kind::Block { .. } => None,
             Kind::Image { device, inode } => {
                 let lock = lock_image(&reader)?;

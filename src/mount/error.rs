@@ -16,9 +16,9 @@ pub enum MountError {
     /// The options make no sense.
     #[error(transparent)]
     Options(#[from] OptionError),
-    /// A remount that does not name its device.
-    #[error("{}: a remount needs the block device that is mounted", shown(.0))]
-    NotMountable(PathBuf),
+    /// A remount of what no device is seen to be mounted on, such as in another mount namespace.
+    #[error("{}: no block device is seen to be mounted there, so a remount cannot be guarded; name the directory it is mounted on, in this mount namespace", shown(.0))]
+    NotMounted(PathBuf),
     /// There is no such directory.
     #[error("{}: is no directory to mount on; create it, or correct the mount point", shown(.0))]
     NoMountPoint(PathBuf),
@@ -57,6 +57,9 @@ pub enum MountError {
         /// What became of the mount.
         outcome: String,
     },
+    /// It was mounted, and ended or made read-only again here before it was sure.
+    #[error("{}: mounted, and unmounted or made read-only by somebody on this machine before it was sure that nobody else mounted it; mount it again", shown(.0))]
+    Left(PathBuf),
     /// It was mounted too late to be sure, and then could not be watched.
     #[error("{}: cannot watch the MMP block after a mount that was not guarded: {error}; {outcome}", shown(.path))]
     Unconfirmed {
@@ -114,7 +117,7 @@ impl MountError {
     /// The exit code, as mount(8) has them.
     pub fn exit_code(&self) -> u8 {
         match self {
-            MountError::Options(_) | MountError::NotMountable(_) => MOUNT_USAGE,
+            MountError::Options(_) | MountError::NotMounted(_) => MOUNT_USAGE,
             MountError::CannotRun(_) | MountError::System(_) => MOUNT_SYSTEM,
             MountError::Interrupted { .. } => MOUNT_INTERRUPTED,
             _ => MOUNT_FAILED,

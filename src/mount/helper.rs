@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -14,7 +14,10 @@ use super::options::{Mode, Options};
 use super::real::{Flags, RealMount};
 use super::source::Source;
 use crate::daemon::{Alarm, Child, drive, now, our_names, random};
-use crate::device::{Kind, MmpDevice, Reader, Writer, mounts_of, shown};
+use crate::device::{
+    Kind, MmpDevice, MountPoint, Reader, Writer, block_devices, device_number, mounted_on,
+    mounts_of, resolve, shown,
+};
 use crate::layout::{BlockNumber, MmpBlock, Sequence};
 use crate::protocol::{
     Check, ClaimRequest, Confirm, Confirmation, DEFAULT_CHECK_INTERVAL, Handed, Handover,
@@ -50,8 +53,8 @@ pub struct Request {
 
 impl Request {
     fn read_only(&self) -> bool {
-        let asked = self.options.read_only();
-        self.flags.read_only || (asked && !self.flags.read_write)
+        let flag = self.flags.read_only && !self.options.has("rw");
+        (flag || self.options.read_only()) && !self.flags.read_write
     }
 
     fn real(&self, source: PathBuf) -> RealMount {
@@ -80,10 +83,15 @@ pub fn mount(mut request: Request, interrupt: &Interrupt) -> Result<u8, MountErr
         return Err(MountError::NoMountPoint(request.dir));
     }
     let read_only = request.read_only();
-    let source = Source::open(&request.spec, &mut request.options, read_only)?;
+    let remount = request.options.has("remount");
+    let source = match remount {
+        true => mounted_source(&request)?,
+        false => Source::open(&request.spec, &mut request.options, read_only)?,
+    };
     let path = source.path().to_owned();
     let began = now().instant;
     let mut mounting = Mounting {
+        before: mounts_at(&path, &request.dir).len(),
         real: request.real(path.clone()),
         line: Progress::new(true).line(&path, 0),
         patience: began + request.options.wait.unwrap_or_default(),
@@ -94,7 +102,29 @@ pub fn mount(mut request: Request, interrupt: &Interrupt) -> Result<u8, MountErr
         request: &request,
         narrator: Narrator::default(),
     };
-    if request.options.has("remount") { mounting.remount() } else { mounting.run() }
+    if remount { mounting.remount() } else { mounting.run() }
+}
+
+/// The device of what is mounted where a remount is to happen, by whatever name that was asked for:
+/// an image is mounted through a loop device.
+fn mounted_source(request: &Request) -> Result<Source, MountError> {
+    let dir = request.dir.canonicalize().unwrap_or_else(|_| request.dir.clone());
+    let number = mounted_on(&dir).map(|(number, _)| number).filter(|number| *number != 0);
+    let mut devices = resolve(&request.spec).into_iter().chain(block_devices());
+    let device = match number {
+        Some(number) if request.namespace.is_none() => {
+            devices.find(|device| device_number(device) == Some(number))
+        }
+        _ => None,
+    };
+    Ok(Source::device(device.ok_or(MountError::NotMounted(dir))?))
+}
+
+/// How a device is mounted on a directory; more than once where mounts are stacked.
+fn mounts_at(device: &Path, dir: &Path) -> Vec<MountPoint> {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let number = device_number(device).unwrap_or(0);
+    mounts_of(number).into_iter().filter(|mount| mount.dir == dir).collect()
 }
 
 /// Waits for a mount to end. Told to stop, it breaks it off and gives no code.
@@ -138,6 +168,8 @@ struct Mounting<'a> {
     real: RealMount,
     path: PathBuf,
     read_only: bool,
+    /// How often the device was mounted there already.
+    before: usize,
     began: Instant,
     /// Until when a device in use is waited for.
     patience: Instant,
@@ -257,7 +289,7 @@ impl Mounting<'_> {
     /// and nothing can be claimed: it is watched instead.
     fn remount(&mut self) -> Result<u8, MountError> {
         let Kind::Block { number } = Reader::open(&self.path)?.kind() else {
-            return Err(MountError::NotMountable(self.path.clone()));
+            return Err(MountError::NotMounted(self.real.dir.clone()));
         };
         let idle = !mounts_of(number).is_empty() && mounts_of(number).iter().all(|m| m.read_only);
         if idle && !self.read_only {
@@ -283,21 +315,19 @@ impl Mounting<'_> {
         }
     }
 
-    /// Unmounts what an interrupted or refused mount may have mounted all the same.
+    /// Unmounts what an interrupted or refused mount may have mounted all the same, and nothing
+    /// else: what was mounted before stays.
     fn undo_mount(&self) -> String {
-        let Ok(Kind::Block { number }) = Reader::open(&self.path).map(|reader| reader.kind())
-        else {
-            return "see whether it is mounted".to_owned();
-        };
-        let dir = self.real.dir.canonicalize().unwrap_or_else(|_| self.real.dir.clone());
-        if !mounts_of(number).iter().any(|mount| mount.dir == dir) {
+        let dir = shown(&self.real.dir);
+        if self.request.options.has("remount") {
+            return format!("{dir} stays mounted; see with 'findmnt {dir}' how");
+        }
+        if self.request.namespace.is_some() {
+            return format!("see in its mount namespace whether {dir} is mounted");
+        }
+        if mounts_at(&self.path, &self.real.dir).len() <= self.before {
             return "nothing is mounted".to_owned();
         }
-        self.unmount()
-    }
-
-    fn unmount(&self) -> String {
-        let dir = shown(&self.real.dir);
         match self.real.unmount() {
             Ok(status) if status.success() => "it was unmounted here".to_owned(),
             _ => format!("IT IS STILL MOUNTED on {dir} and could not be unmounted: do that now"),
@@ -475,6 +505,17 @@ impl Mounting<'_> {
         }
     }
 
+    /// Whether the kernel here has stopped writing the block, and so left it clean itself: because
+    /// of somebody on this machine, who unmounted it or made it read-only.
+    fn was_left_here(&self) -> std::io::Result<bool> {
+        if self.request.namespace.is_some() {
+            return Ok(false);
+        }
+        self.alarm.wait(now().instant + POLL, false)?;
+        let mounts = mounts_at(&self.path, &self.real.dir);
+        Ok(mounts.len() <= self.before || mounts.iter().all(|mount| mount.read_only))
+    }
+
     /// Somebody else may have been let in: is our mount the only one?
     fn confirm(&mut self, device: &mut MmpDevice<Reader>) -> Result<(), MountError> {
         self.say(
@@ -487,16 +528,21 @@ impl Mounting<'_> {
                 self.step("nobody else writes the MMP block");
                 Ok(())
             }
+            Confirmation::SecondWriter { other, .. }
+                if other.sequence() == Sequence::Clean && self.was_left_here()? =>
+            {
+                Err(MountError::Left(path))
+            }
             Confirmation::SecondWriter { one, other } => {
-                let outcome = self.unmount();
+                let outcome = self.undo_mount();
                 Err(MountError::SecondWriter { path, one, other, outcome })
             }
             Confirmation::Unreadable(error) => {
-                let outcome = self.unmount();
+                let outcome = self.undo_mount();
                 Err(MountError::Unconfirmed { path, error, outcome })
             }
             Confirmation::Stopped => {
-                let outcome = self.unmount();
+                let outcome = self.undo_mount();
                 Err(MountError::Interrupted { path, outcome })
             }
         }
@@ -523,5 +569,8 @@ mod tests {
         assert!(request(read_only, "").read_only());
         assert!(request(Flags::default(), "ro").read_only());
         assert!(!request(read_write, "").read_only());
+        // What mounts for writing whatever else is said must be claimed.
+        assert!(!request(read_only, "rw").read_only());
+        assert!(!request(read_write, "ro").read_only());
     }
 }

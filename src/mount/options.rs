@@ -103,7 +103,7 @@ impl Options {
         self.rest.iter().any(|option| option == name.as_bytes())
     }
 
-    /// Whether the mount is to be read-only; the last word counts.
+    /// Whether the mount is to be read-only, where the options say; the last word counts.
     pub(super) fn read_only(&self) -> bool {
         self.rest.iter().rfind(|o| matches!(&o[..], b"ro" | b"rw")).is_some_and(|o| o == b"ro")
     }

@@ -30,11 +30,16 @@ impl Source {
         let part = options.take_loop()?;
         let is_image = real.is_file();
         if !is_image && part.is_none() {
-            return Ok(Source { path: real, _loop_device: None });
+            return Ok(Self::device(real));
         }
         let part = part.unwrap_or_default();
         let bound = LoopDevice::bind(&real, part.offset, part.size_limit, read_only)?;
         Ok(Source { path: bound.path().to_owned(), _loop_device: Some(bound) })
+    }
+
+    /// A device that is mounted already.
+    pub(super) fn device(path: PathBuf) -> Self {
+        Source { path, _loop_device: None }
     }
 
     /// The block device.

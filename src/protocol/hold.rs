@@ -14,7 +14,7 @@ use super::timing::{
     DEFAULT_CHECK_INTERVAL, MAX_CHECK_INTERVAL, effective_interval, guard_interval, lease_interval,
 };
 use super::{Action, Event, Instant, IoFault, Machine, Now, Phase, Write};
-use crate::layout::{MmpBlock, Sequence};
+use crate::layout::{Invalid, MmpBlock, Sequence};
 
 /// What holding needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +54,12 @@ pub enum Loss {
     SecondWriter {
         /// What stands in the block now.
         found: MmpBlock,
+    },
+    /// What stands there is no MMP block any more: the file system was made anew, or the block
+    /// given to a file. Every writer of MMP writes the magic, so it is nobody's late claim.
+    Gone {
+        /// What is wrong with it.
+        why: Invalid,
     },
 }
 
@@ -210,6 +216,11 @@ impl Hold {
             Err(None) => {
                 self.state = State::Waiting;
                 return Action::Wait(now.instant + Retries::PAUSE);
+            }
+            Err(Some(ReadError::Invalid { why: why @ Invalid::Magic { .. }, .. }))
+                if !expired && !self.stopping =>
+            {
+                return Action::Done(HoldOutcome::Lost(Loss::Gone { why }));
             }
             Err(Some(ReadError::Invalid { block, .. })) => block,
             Err(Some(error)) => {

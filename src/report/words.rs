@@ -163,6 +163,10 @@ pub fn describe_loss(path: &Path, loss: &Loss) -> String {
              system: stop both and run e2fsck",
             Holder(found),
         ),
+        Loss::Gone { why } => format!(
+            "{device}: lost: the MMP block was overwritten by something else ({why}); nothing more \
+             is written. Find out who made a file system or turned MMP off there",
+        ),
         Loss::Expired { last_write, lease, found, fault } => {
             let mut text = format!(
                 "{device}: lost: no heartbeat reached the disk within {} of the last one",

@@ -87,7 +87,7 @@ impl StartError {
             StartError::Mount(error) => match error {
                 MountError::Options(_) => TARGET_NOWHERE,
                 // The path to the disk is at fault, or what is installed.
-                MountError::NotMountable(_)
+                MountError::NotMounted(_)
                 | MountError::NoMountPoint(_)
                 | MountError::CannotRun(_)
                 | MountError::Refused {

@@ -174,6 +174,12 @@ fn remount(stage: &Stage) {
     assert_took(&remount("remount,rw"), GUARD, GUARD + SLACK);
     assert_took(&remount("remount,rw,noatime"), Duration::ZERO, AT_ONCE);
     assert_took(&remount("remount,ro"), Duration::ZERO, AT_ONCE);
+    // By the image's name it is the same: the device is what is mounted there.
+    let image = [stage.image.name(), dir, "-o", "remount,rw", "-t", "mmp.ext4"];
+    let other = stage.helper(&image);
+    assert_ended(&other, 0, &[]);
+    assert_took(&other, Duration::from_secs(10), 2 * GUARD + SLACK);
+    assert_took(&remount("remount,ro"), Duration::ZERO, AT_ONCE);
     // Another node takes it while it is read-only here.
     assert_ended(&stage.plain(&stage.b, "b"), 0, &[]);
     let ended = stage.helper(&[stage.a.name(), dir, "-o", "remount,rw", "-t", "mmp.ext4"]);

@@ -26,6 +26,7 @@ pub(crate) fn cases(suite: &mut Suite) {
         });
     }
     suite.case("SIGTERM while a stale block is watched", || staged(interrupted_on_stale));
+    suite.case("SIGTERM during a remount leaves what is mounted", || staged(interrupted_remount));
 }
 
 fn helper(stage: &Stage, options: &str) -> Running {
@@ -45,6 +46,18 @@ fn interrupted(stage: &Stage, mode: &str, at: &str, signal: Signal) {
     assert_ended(&ended, 8, &["interrupted", "nothing"]);
     assert_eq!(stage.mounted("a"), "");
     assert!(stage.image.content() == before, "the image is not as it was");
+}
+
+fn interrupted_remount(stage: &Stage) {
+    stage.set_sequence("0x1234");
+    assert_ended(&stage.mount(&stage.a, "a", "ro,mmp.mode=check"), 0, &[]);
+    let mut helper = helper(stage, "remount,rw");
+    // It watches for a guard interval, then the kernel waits twice.
+    helper.wait_for("last written by", GUARD);
+    std::thread::sleep(GUARD + Duration::from_secs(3));
+    helper.signal(Signal::SIGTERM);
+    assert_ended(&helper.end(Duration::from_secs(3)), 8, &["interrupted", "stays mounted"]);
+    assert_eq!(stage.mounted("a"), "ext4");
 }
 
 fn interrupted_on_stale(stage: &Stage) {

@@ -21,6 +21,7 @@ pub(crate) fn cases(suite: &mut Suite) {
     suite.case("a mount.lustre that takes MMP itself", || staged(taking_mmp));
     suite.case("a slow mount is confirmed", || staged(slow));
     suite.case("a slow mount that somebody else overtook is undone", || staged(overtaken));
+    suite.case("a slow mount that is unmounted here is not taken for two", || staged(left));
 }
 
 /// Ends the stand-in by a real mount, without the helper it stands for.
@@ -109,6 +110,19 @@ fn slow(stage: &Stage) {
     let done = GUARD + Duration::from_secs(12) + Duration::from_secs(21);
     assert_took(&ended, done, done + 4 * SLACK);
     assert_eq!(stage.mounted("a"), "ext4");
+}
+
+fn left(stage: &Stage) {
+    stand_in("mount.lustre", &format!("sleep 12; {MOUNT}"));
+    let ended = thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(GUARD + Duration::from_secs(15));
+            stage.umount("a");
+        });
+        run("mount", &lustre(stage, ""))
+    });
+    assert_ended(&ended, 32, &["somebody on this machine"]);
+    assert!(!ended.err.contains("two nodes"), "{}", ended.err);
 }
 
 /// Another node that uses the disk too: writes its own sequences, as a second kernel would.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mmp::layout::{Invalid, MMP_MAGIC, MMP_SIZE, MmpBlock, Names, Sequence};
+use mmp::layout::{Invalid, MMP_MAGIC, MMP_SIZE, MmpBlock, MmpChecksum, Names, Sequence};
 use mmp::protocol::{
     Action, Check, Claim, ClaimOutcome, ClaimRequest, Claimed, Event, Hold, HoldOutcome,
     HoldRequest, Instant, IoFault, Loss, Machine, Notice, Now, ReadError, Refusal, Verdict, Write,
@@ -189,7 +189,11 @@ impl Node {
                 None => self.tell(Event::Timer, now),
             },
             Step::Read { submitted } => {
-                let (mut done, mut result) = (now, Ok(disk.clone()));
+                let valid = disk.verify(MmpChecksum::None);
+                let (mut done, mut result) = match valid {
+                    Ok(()) => (now, Ok(disk.clone())),
+                    Err(why) => (now, Err(ReadError::Invalid { block: disk.clone(), why })),
+                };
                 match self.mishap(false, submitted) {
                     None | Some(Mishap::FailsButLands) => {}
                     Some(Mishap::Hangs(longer)) => done = now + longer,
@@ -307,6 +311,7 @@ fn hold_word(outcome: &HoldOutcome) -> String {
             format!("expired, now {}", found.nodename())
         }
         HoldOutcome::Lost(Loss::Expired { found: None, .. }) => "expired".to_owned(),
+        HoldOutcome::Lost(Loss::Gone { .. }) => "gone".to_owned(),
     }
 }
 

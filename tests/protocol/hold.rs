@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mmp::layout::{MmpBlock, Sequence};
+use mmp::layout::{MMP_SIZE, MmpBlock, Sequence};
 use mmp::protocol::{HoldRequest, Notice};
 
 use super::harness::{Fault, Landed, Mishap, Node, World, active, assert_end, at, clean, ms};
@@ -233,6 +233,18 @@ fn a_release_is_flushed_and_changes_sequence_and_time_only() {
     let last = &world.landed.last().expect("writes").write;
     assert!(last.flush);
     assert_eq!(last.block.clone().with_time(0), ours().with_sequence(Sequence::Clean));
+}
+
+/// The file system was made anew, and the place given to a file: its data are not written over.
+#[test]
+fn what_is_no_mmp_block_is_left_alone() {
+    let data = MmpBlock::from_bytes([b'x'; MMP_SIZE]);
+    let world = run(hold(), &[(5500, data.clone())], 60_000);
+    assert_eq!(world.nodes[0].word(), "gone");
+    assert_eq!(world.disk, data);
+    let told = Node { stop: Some(5600), ..hold() };
+    let world = run(told, &[(5500, data.clone())], 60_000);
+    assert_eq!(world.disk, data, "nor when it is told to stop");
 }
 
 #[test]
