@@ -1,6 +1,6 @@
 # Everything a fresh machine needs for these is installed by tests/setup.sh.
 
-.PHONY: all pages install uninstall deb rpm demo test test-vm test-packages soak fuzz lint clean
+.PHONY: all pages install uninstall deb rpm demo test test-vm test-ha test-packages soak fuzz lint clean
 
 all:
 	cargo build --release --locked
@@ -53,6 +53,10 @@ test-vm:
 # The packages in a Debian of their own: installed, used, removed.
 test-packages: deb rpm
 	tests/packages/run
+
+# Clusters of two nodes under Heartbeat v1 and under Pacemaker, in namespaces of this machine.
+test-ha:
+	tests/ha/run
 
 # The proof at length: hours.
 soak: | setup

@@ -49,7 +49,8 @@ pub struct Arguments {
     /// Mount in this mount namespace
     #[arg(short = 'N', value_name = "NAMESPACE")]
     namespace: Option<OsString>,
-    /// Options; passed on, except mmp.mode=guard|strict|check|off and mmp.wait=SECONDS
+    /// Options; passed on, except mmp.mode=guard|strict|check|off, mmp.wait=SECONDS
+    /// and mmp.fenced=pacemaker|no
     #[arg(short, value_name = "OPTIONS")]
     options: Vec<OsString>,
     /// mmp.TYPE; 'mmp' alone is lustre where mount.lustre is installed, else ext4

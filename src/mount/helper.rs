@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::error::MountError;
+use super::fenced::fenced_since;
 use super::interrupt::Interrupt;
 use super::options::{Mode, Options};
 use super::real::{Flags, RealMount};
@@ -25,7 +26,7 @@ use crate::protocol::{
     Verdict, effective_interval, guard_interval,
 };
 use crate::report::exit::MOUNT_FAILED;
-use crate::report::{Holder, Narrator, Progress, ProgressLine, complain, seconds_text};
+use crate::report::{Holder, Narrator, Progress, ProgressLine, complain, date, seconds_text};
 
 /// How often a running mount is asked whether it has ended.
 const REAP: Duration = Duration::from_millis(20);
@@ -359,7 +360,11 @@ impl Mounting<'_> {
             Mode::Guard | Mode::Off => HandoverMode::Guard,
         };
         let claim = self.claim_request(area.update_interval)?;
-        let outcome = self.drive(&mut Handover::new(mode, claim), &mut device)?;
+        let mut handover = Handover::new(mode, claim);
+        if let Some(block) = self.orphan(&mut reader, mode) {
+            handover = handover.after_fencing(block);
+        }
+        let outcome = self.drive(&mut handover, &mut device)?;
         let handed = match outcome {
             HandoverOutcome::HandOver(handed) => handed,
             HandoverOutcome::Refused { why, left_behind } => {
@@ -378,6 +383,30 @@ impl Mounting<'_> {
             self.take_back(block, original)?;
         }
         result
+    }
+
+    /// The block as it is, if its writer was fenced after it wrote it and that is to count.
+    fn orphan(&self, device: &mut MmpDevice<Reader>, mode: HandoverMode) -> Option<MmpBlock> {
+        if !self.request.options.fenced || mode != HandoverMode::Guard {
+            return None;
+        }
+        let area = *device.area();
+        let block = device.read().ok().filter(|block| block.verify(area.checksum).is_ok())?;
+        if !matches!(block.sequence(), Sequence::Active(_)) || block.is_by(&our_names(&self.path)) {
+            return None;
+        }
+        match fenced_since(&block) {
+            Ok(at) => {
+                let holder = Holder(&block);
+                self.say(&format!("last written by {holder}, which was fenced at {}; its heartbeat is not watched for", date(at)));
+                Some(block)
+            }
+            Err(why) => {
+                let node = block.nodename();
+                self.say(&format!("no proof that node '{node}' was fenced: {why}"));
+                None
+            }
+        }
     }
 
     fn take_back(&mut self, block: &MmpBlock, original: &MmpBlock) -> Result<(), MountError> {

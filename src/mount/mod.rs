@@ -7,6 +7,7 @@
 //! itself.
 
 mod error;
+mod fenced;
 mod helper;
 mod interrupt;
 mod options;

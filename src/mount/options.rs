@@ -24,7 +24,9 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
     /// An option that begins with `mmp.` but is none of ours.
-    #[error("unknown option '{0}'; known are mmp.mode=guard|strict|check|off and mmp.wait=SECONDS")]
+    #[error(
+        "unknown option '{0}'; known are mmp.mode=guard|strict|check|off, mmp.wait=SECONDS and mmp.fenced=pacemaker|no"
+    )]
     Unknown(String),
     /// A value that makes no sense.
     #[error("bad value in option '{0}'; {1}")]
@@ -43,6 +45,8 @@ pub struct Options {
     pub mode: Mode,
     /// `mmp.wait`: how long a device in use is waited for; not at all where it is not given.
     pub wait: Option<Duration>,
+    /// `mmp.fenced=pacemaker`: whether a node that Pacemaker has fenced is believed to be gone.
+    pub fenced: bool,
     rest: Vec<Vec<u8>>,
 }
 
@@ -92,6 +96,12 @@ impl Options {
             let seconds = std::str::from_utf8(wait).ok().and_then(|s| s.parse::<u32>().ok());
             let seconds = seconds.ok_or_else(|| bad("whole seconds"))?;
             self.wait = Some(Duration::from_secs(seconds.into()));
+        } else if let Some(by) = own.strip_prefix(b"fenced=") {
+            self.fenced = match by {
+                b"pacemaker" => true,
+                b"no" => false,
+                _ => return Err(bad("pacemaker or no")),
+            };
         } else {
             return Err(OptionError::Unknown(text()));
         }
@@ -196,8 +206,16 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_pen_is_not_passed_over() {
-        for wrong in ["mmp.mode=strct", "mmp.mode", "mmp.", "mmp.wait=", "mmp.wait=1.5", "mmp.x=1"]
-        {
+        for wrong in [
+            "mmp.fenced=",
+            "mmp.fenced=yes",
+            "mmp.mode=strct",
+            "mmp.mode",
+            "mmp.",
+            "mmp.wait=",
+            "mmp.wait=1.5",
+            "mmp.x=1",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
         assert!(matches!(parse("rbind"), Err(OptionError::NoDevice("rbind"))));

@@ -94,6 +94,8 @@ pub struct Check {
     update_interval: u16,
     guard: bool,
     gives_way: bool,
+    /// A block whose writer is known to be gone.
+    orphan: Option<Box<MmpBlock>>,
     patience: Instant,
     began: Instant,
     retries: Retries,
@@ -110,6 +112,7 @@ impl Check {
             update_interval,
             guard,
             gives_way: false,
+            orphan: None,
             patience,
             began: Instant(0),
             retries: Retries::default(),
@@ -124,11 +127,22 @@ impl Check {
         Check { gives_way: true, ..self }
     }
 
+    /// A check that does not watch exactly this block, because its writer was fenced.
+    pub(super) fn orphaned(self, block: MmpBlock) -> Self {
+        Check { orphan: Some(Box::new(block)), ..self }
+    }
+
     fn first_look(&mut self, block: MmpBlock, now: Instant) -> Action<NeverWrites, Verdict> {
         let may_be_handed_over = self.gives_way && self.watch.is_some();
         match block.sequence() {
             Sequence::Clean if !self.guard && !may_be_handed_over => {
                 return Action::Done(Verdict::Clean { block, watched: Duration::ZERO });
+            }
+            // Only at the very first look: from then on somebody has shown that he writes.
+            Sequence::Active(_)
+                if self.watch.is_none() && self.orphan.as_deref() == Some(&block) =>
+            {
+                return Action::Done(Verdict::Stale { block, watched: Duration::ZERO });
             }
             Sequence::Fsck if now >= self.patience => return Action::Done(Verdict::Fsck { block }),
             Sequence::Unknown(_) if now >= self.patience => {

@@ -111,6 +111,17 @@ impl Claim {
         Claim { request, retries: Retries::default(), state: State::Checking(check) }
     }
 
+    /// A claim not yet begun that does not first watch `block`, if that is what it finds: its writer
+    /// is known to be gone. What it watches after its own write is the same as ever.
+    #[must_use]
+    pub fn after_fencing(self, block: MmpBlock) -> Self {
+        let state = match self.state {
+            State::Checking(check) => State::Checking(check.orphaned(block)),
+            state => state,
+        };
+        Claim { state, ..self }
+    }
+
     fn refused(why: Refusal) -> ClaimAction {
         Action::Done(ClaimOutcome::Refused { why, left_behind: false })
     }

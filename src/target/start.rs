@@ -42,11 +42,11 @@ pub enum StartError {
     Options(#[from] OptionError),
     /// The time given is less than a start may take.
     #[error(
-        "{device}: a start may take {} here (twice the guard interval of {}, and the mount), but \
-         its timeout is {}: {} too short. Set it to at least {}, and more to wait for a partner \
-         that is still unmounting",
-        seconds_text(*.needed), seconds_text(*.guard), seconds_text(*.given),
-        seconds_text(.needed.saturating_sub(*.given)), seconds_text(*.needed)
+        "{device}: the start's timeout of {} is {} too short: a start may take {} here, twice the \
+         guard interval of {} and the mount. Give it that, and more to wait for a partner that is \
+         still unmounting",
+        seconds_text(*.given), seconds_text(.needed.saturating_sub(*.given)),
+        seconds_text(*.needed), seconds_text(*.guard)
     )]
     TooShort {
         /// The device, safe to print.

@@ -58,9 +58,17 @@ impl Mmp {
         u32::from_le_bytes(self.0[4..8].try_into().expect("4 bytes"))
     }
 
+    pub(crate) fn node(&self) -> String {
+        self.text(0x10..0x50)
+    }
+
     pub(crate) fn device(&self) -> String {
-        let field = self.0[0x50..0x70].split(|byte| *byte == 0).next();
-        String::from_utf8_lossy(field.unwrap_or_default()).into_owned()
+        self.text(0x50..0x70)
+    }
+
+    fn text(&self, field: std::ops::Range<usize>) -> String {
+        let text = self.0[field].split(|byte| *byte == 0).next();
+        String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
     }
 }
 

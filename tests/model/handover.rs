@@ -2,7 +2,7 @@
 //! guard interval, and what can a node do that mounts without the suite?
 
 use super::controls::double_use;
-use super::node::Kind;
+use super::node::{Kind, Removed};
 use super::peers::Program;
 use super::safety::{always, horizon, rules};
 use super::world::Rules;
@@ -23,6 +23,13 @@ fn two(nodes: [Kind; 2], lands_within: Option<u64>) -> Rules {
 fn guard_holds_while_mounts_return_in_time() {
     let in_time = Rules { mounts_in_time: true, horizon: horizon(6), ..two([GUARD, GUARD], None) };
     always("guard and guard", &in_time);
+}
+
+/// The same where each takes whoever it finds for fenced, wrongly.
+#[test]
+fn guard_holds_with_false_evidence_of_a_fencing() {
+    let in_time = Rules { mounts_in_time: true, horizon: horizon(5), ..two([GUARD, GUARD], None) };
+    always("guard and guard, false evidence", &Rules { removed: Removed::FirstWatch, ..in_time });
 }
 
 /// The mount of the one returns later than that: what the helper must look for before it reports

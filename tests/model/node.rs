@@ -47,6 +47,8 @@ pub(crate) enum Removed {
     Draws,
     /// A block is called stale as soon as the guard interval has passed.
     Settle,
+    /// Whoever is found in the block is believed to have been fenced.
+    FirstWatch,
 }
 
 /// How a node's last run ended.
@@ -203,6 +205,7 @@ impl Node {
     /// Tells the machine an event. An error is a broken rule.
     pub(crate) fn on(&mut self, event: Event, now: Now) -> Result<Todo, String> {
         let event = self.falsified(event, now);
+        self.believe(&event);
         let looked = self.look(&event, now.instant);
         match &mut self.role {
             Role::Out(_) => Ok(Todo::Nothing),
@@ -284,6 +287,23 @@ impl Node {
         Todo::Nothing
     }
 
+    /// Tells a claim that begins, where that is to be tried, that the block's writer was fenced.
+    fn believe(&mut self, event: &Event) {
+        let Event::Read { result: Ok(found), .. } = event else { return };
+        if self.removed != Removed::FirstWatch {
+            return;
+        }
+        match &mut self.role {
+            Role::Claim(claim) if claim.phase() == Phase::Reading => {
+                *claim = claim.clone().after_fencing(found.clone());
+            }
+            Role::Handover(handover, _) if handover.phase() == Phase::Reading => {
+                *handover = handover.clone().after_fencing(found.clone());
+            }
+            _ => {}
+        }
+    }
+
     /// Keeps what a claim's writes are judged by; tells when the look was handed to the device.
     fn look(&mut self, event: &Event, now: Instant) -> Instant {
         let (Event::Read { submitted, result: Ok(found) }, Role::Claim(_)) = (event, &self.role)
@@ -306,7 +326,9 @@ impl Node {
         if !(over_own && self.original.as_ref() == Some(&block)) {
             let c = effective_interval(UPDATE_INTERVAL, sight.block.check_interval());
             let stood = looked.since(sight.since);
-            if sight.block.sequence() != Sequence::Clean && stood < guard_interval(c) {
+            let believed = self.removed == Removed::FirstWatch;
+            let clean = sight.block.sequence() == Sequence::Clean;
+            if !clean && !believed && stood < guard_interval(c) {
                 return Err("claim over a block that was not known to stand still".into());
             }
             self.original = Some(sight.block.clone());

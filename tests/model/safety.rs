@@ -128,3 +128,17 @@ fn with_e2fsck() {
     let exact = Rules { unit: 11 * SECOND / 2, horizon: horizon(7), ..with(Program::E2fsck) };
     always("ours and e2fsck", &Rules { prompt: &[1], ..exact });
 }
+
+/// Every claim takes whoever it finds for fenced, wrongly: the worst that evidence can be. What it
+/// watches after its own write has to do.
+#[test]
+fn fencing_that_is_believed_and_did_not_happen() {
+    let believed = |rules: Rules| Rules { removed: Removed::FirstWatch, ..rules };
+    let faults = Faults { crashes: 1, ..NO_FAULTS };
+    let two = believed(Rules { horizon: horizon(4), ..ours(faults) });
+    always("two nodes, false evidence, one crash", &two);
+    for program in [Program::Mainline, Program::Lustre] {
+        let kernel = believed(Rules { horizon: horizon(4), ..with(program) });
+        always(&format!("ours and {program:?}, false evidence"), &kernel);
+    }
+}

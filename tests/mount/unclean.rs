@@ -3,12 +3,14 @@
 use std::thread;
 use std::time::Duration;
 
+use mmp::layout::Names;
+
 use crate::common::disk::{CLEAN, Disk};
 use crate::common::image::Image;
 use crate::common::loops::Loop;
 use crate::common::program::{Running, run, tool};
 use crate::common::suite::Suite;
-use crate::stage::{Stage, staged};
+use crate::stage::{Stage, staged, stand_in};
 use crate::{GUARD, SLACK, assert_ended, assert_took};
 
 pub(crate) fn cases(suite: &mut Suite) {
@@ -20,6 +22,8 @@ pub(crate) fn cases(suite: &mut Suite) {
     suite.case("stale, read-only: one guard interval", || staged(stale_read_only));
     suite.case("after kill -9 in the middle of a claim", || staged(killed));
     suite.case("a holder that unmounts is waited for", || staged(waited_for));
+    suite.case("stale, and its writer was fenced: one guard interval", || staged(fenced));
+    suite.case("stale, and no proof of a fencing", || staged(not_fenced));
     suite.case("a local user that goes away is waited for", || staged(waited_for_locally));
     suite.case("a holder that stays is waited for in vain", || staged(in_vain));
 }
@@ -106,4 +110,52 @@ fn in_vain(stage: &Stage) {
     stage.umount("a");
     assert_eq!(Disk::open(stage.image.path()).mmp().sequence(), CLEAN);
     assert_eq!(run("e2fsck", &["-f", "-n", stage.image.name()]).code, 0);
+}
+
+/// A block that node `oss9` left, and a `stonith_admin` that tells when it was fenced.
+fn left_by_a_node(stage: &Stage, fenced: &str) {
+    stage.set_sequence("0x1234");
+    let names = Names::new(b"oss9.example.org", b"dm-3");
+    let long_ago = stage.image.block().time() - 100;
+    stage.image.put(&stage.image.block().with_names(&names).with_time(long_ago));
+    // As Pacemaker 2.1.5 answers.
+    let known = "[ \"$*\" = '--history oss9 --quiet' ]";
+    let script = format!("if {known}; then\n{fenced}\nfi || exit\necho '0 events found'");
+    stand_in("stonith_admin", &script);
+}
+
+fn fenced(stage: &Stage) {
+    left_by_a_node(stage, "expr $(date +%s) - 50");
+    let ended = stage.mount(&stage.a, "a", "mmp.fenced=pacemaker");
+    assert_ended(&ended, 0, &["'oss9.example.org'", "was fenced at", "is not watched for"]);
+    assert_took(&ended, GUARD, GUARD + SLACK);
+    assert_eq!(stage.mounted("a"), "ext4");
+}
+
+fn not_fenced(stage: &Stage) {
+    for (fenced, why) in [
+        ("expr $(date +%s) - 200", "before it last wrote"),
+        ("expr $(date +%s) + 50", "before it last wrote"),
+        (":", "knows of no fencing of it"),
+        ("echo 0", "before it last wrote"),
+        ("exit 1", "cannot read the fencing history"),
+        ("echo nonsense", "knows of no fencing of it"),
+        ("exec sleep 99", "cannot read the fencing history: no answer"),
+    ] {
+        left_by_a_node(stage, fenced);
+        let dir = stage.dir("a");
+        let dir = dir.to_str().expect("UTF-8");
+        let arguments = [stage.a.name(), dir, "-t", "mmp.ext4", "-o", "mmp.fenced=pacemaker"];
+        let mut helper = Running::start("/sbin/mount.mmp", &arguments);
+        helper.wait_for(why, GUARD);
+        // And so it is watched.
+        helper.wait_for("watching for 11 s whether it changes", GUARD);
+        helper.signal(nix::sys::signal::Signal::SIGTERM);
+        assert_eq!(helper.end(GUARD).code, 8);
+    }
+    // Nor is anybody asked who was not told to.
+    left_by_a_node(stage, "expr $(date +%s) - 50");
+    let ended = stage.mount(&stage.a, "a", "");
+    assert_took(&ended, 2 * GUARD, 2 * GUARD + 2 * SLACK);
+    assert!(!ended.said().contains("fenced"), "{}", ended.said());
 }

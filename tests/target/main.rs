@@ -136,7 +136,7 @@ fn too_short() {
     for action in ["start", "validate"] {
         let ended = stage.target(action, "a", &["-t", "ext4", "--timeout", "46"]);
         let words =
-            ["may take 47 s", "guard interval of 21 s", "timeout is 46 s", "1.2 s too short"];
+            ["timeout of 46 s is 1.2 s too short", "may take 47 s", "guard interval of 21 s"];
         assert_ended(&ended, 6, &words);
         assert!(ended.took < Duration::from_secs(1));
     }

@@ -142,6 +142,17 @@ impl Handover {
         Handover { request, retries: Retries::default(), state }
     }
 
+    /// In guard mode, does not first watch `block`, if that is what it finds: its writer is known to
+    /// be gone. In the others the kernel waits, which cannot be told.
+    #[must_use]
+    pub fn after_fencing(self, block: MmpBlock) -> Self {
+        let state = match self.state {
+            State::Claiming(claim) => State::Claiming(claim.after_fencing(block)),
+            state => state,
+        };
+        Handover { state, ..self }
+    }
+
     /// Takes back what a strict handover wrote, `block`, after the mount failed: only if it still
     /// stands there. A block that the kernel has gone on from cannot be told from one that another
     /// kernel has.

@@ -1,0 +1,489 @@
+//! Pacemaker with corosync: the agent `ocf:mmp:target`, fencing by a switch that the test plays.
+
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mmp::layout::{Names, Sequence};
+
+use crate::common::program::tool;
+use crate::common::suite::Suite;
+use crate::pair::{Pair, address};
+use crate::{GUARD, SLACK, tell, tries};
+
+/// How long until corosync gives a node up: its token's time, 1.2 times that for consensus.
+pub(crate) const DEAD: Duration = Duration::from_millis(4000 + 4800);
+/// How long a cluster takes from nothing to a mounted target.
+pub(crate) const START: Duration = Duration::from_secs(90);
+/// What a transition of Pacemaker takes, on a machine with several clusters.
+pub(crate) const THINK: Duration = Duration::from_secs(10);
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("pacemaker: ocf-tester", ocf_tester);
+    suite.case("pacemaker: set up by crm: move, standby, clean stop", life);
+    suite.case("pacemaker: active/active, node death with a power switch", node_death);
+    suite.case("pacemaker: fails when frozen", frozen);
+    suite.case("pacemaker: fails when another node writes the block", foreign);
+    suite.case("pacemaker: the old node is still unmounting", slow_unmount);
+    suite.case("pacemaker: refuses clones and timeouts that are too short", refusals);
+    for number in 1..=tries() {
+        suite.case(format!("pacemaker: split brain, try {number}"), split_brain);
+    }
+}
+
+/// Boots a node and starts corosync and Pacemaker on it, knowing nothing or what `cib` says.
+pub(crate) fn boot(pair: &mut Pair, which: usize, cib: Option<&str>) {
+    pair.boot(which);
+    let node = |n: usize| {
+        let (address, name) = (address(n), &pair.names[n]);
+        format!(
+            "  node {{\n    ring0_addr: {address}\n    name: {name}\n    nodeid: {}\n  }}\n",
+            n + 1
+        )
+    };
+    let conf = format!(
+        "totem {{\n  version: 2\n  cluster_name: mmp\n  transport: knet\n  crypto_cipher: none\n  \
+         crypto_hash: none\n  token: 4000\n}}\nnodelist {{\n{}{}}}\nquorum {{\n  \
+         provider: corosync_votequorum\n  two_node: 1\n  wait_for_all: 0\n}}\nsystem {{\n  \
+         sched_rr: no\n}}\nlogging {{\n  to_syslog: no\n  to_logfile: yes\n  \
+         logfile: /var/log/corosync.log\n}}\n",
+        node(0),
+        node(1),
+    );
+    pair.write(which, "/etc/corosync/corosync.conf", &conf);
+    if let Some(cib) = cib {
+        pair.write(which, "/var/lib/pacemaker/cib/cib.xml", cib);
+        pair.sh(which, "chown -R hacluster:haclient /var/lib/pacemaker/cib");
+    }
+    pair.sh(
+        which,
+        "corosync >/dev/null 2>&1 && PCMK_logfile=/var/log/pacemaker.log setsid pacemakerd -f \
+         >/dev/null 2>&1 </dev/null &",
+    );
+}
+
+pub(crate) fn host() -> String {
+    tool("uname", &["-n"]).trim().to_owned()
+}
+
+/// A CIB with options and resources, as a cluster has it after its first start.
+pub(crate) fn cib(options: &[(&str, &str)], resources: &str) -> String {
+    let option = |(name, value): &(&str, &str)| {
+        format!("<nvpair id=\"opt-{name}\" name=\"{name}\" value=\"{value}\"/>")
+    };
+    let options: String = options.iter().map(option).collect();
+    format!(
+        "<cib crm_feature_set=\"3.0.14\" validate-with=\"pacemaker-3.0\" epoch=\"5\" \
+         num_updates=\"0\" admin_epoch=\"0\"><configuration><crm_config>\
+         <cluster_property_set id=\"cib-bootstrap-options\">{options}</cluster_property_set>\
+         </crm_config><nodes/><resources>{resources}</resources><constraints/></configuration>\
+         <status/></cib>"
+    )
+}
+
+/// The target as a resource; `more` goes into its instance attributes.
+pub(crate) fn target(pair: &Pair, number: usize, start: u32, interval: u32, level: u32) -> String {
+    let id = format!("ost{number}");
+    let parameter = |(name, value): (&str, String)| {
+        format!("<nvpair id=\"{id}-{name}\" name=\"{name}\" value=\"{value}\"/>")
+    };
+    let parameters: String = [
+        ("device", pair.device(number)),
+        ("directory", pair.dir(number)),
+        ("fstype", "ext4".to_owned()),
+        // All kernels here are one, and call themselves by the machine's name.
+        ("node", host()),
+    ]
+    .into_iter()
+    .map(parameter)
+    .collect();
+    format!(
+        "<primitive id=\"{id}\" class=\"ocf\" provider=\"mmp\" type=\"target\">\
+         <instance_attributes id=\"{id}-parameters\">{parameters}</instance_attributes><operations>\
+         <op id=\"{id}-start\" name=\"start\" interval=\"0\" timeout=\"{start}s\"/>\
+         <op id=\"{id}-stop\" name=\"stop\" interval=\"0\" timeout=\"60s\"/>\
+         <op id=\"{id}-monitor\" name=\"monitor\" interval=\"{interval}s\" timeout=\"60s\">\
+         <instance_attributes id=\"{id}-level\"><nvpair id=\"{id}-depth\" name=\"OCF_CHECK_LEVEL\" \
+         value=\"{level}\"/></instance_attributes></op>\
+         </operations></primitive>"
+    )
+}
+
+const UNFENCED: [(&str, &str); 4] = [
+    ("stonith-enabled", "false"),
+    ("no-quorum-policy", "ignore"),
+    ("dc-deadtime", "5s"),
+    ("start-failure-is-fatal", "false"),
+];
+
+/// The power switch as a resource.
+pub(crate) fn switch(pair: &Pair) -> String {
+    format!(
+        "<primitive id=\"switch\" class=\"stonith\" type=\"fence_switch\">\
+         <instance_attributes id=\"switch-parameters\"><nvpair id=\"switch-folder\" name=\"folder\" \
+         value=\"{}\"/><nvpair id=\"switch-hosts\" name=\"pcmk_host_list\" value=\"{} {}\"/>\
+         </instance_attributes></primitive>",
+        pair.folder().display(),
+        pair.names[0],
+        pair.names[1],
+    )
+}
+
+/// Plays the power switch while `body` runs: a node asked for is acted upon by `act` and then
+/// reported as off.
+pub(crate) fn with_switch<T>(
+    pair: Pair,
+    act: impl Fn(&mut Pair, usize) + Sync,
+    body: impl FnOnce(&Mutex<Pair>) -> T,
+) -> (Pair, T) {
+    let folder = pair.folder().to_owned();
+    let names = pair.names.clone();
+    let pair = Mutex::new(pair);
+    let over = AtomicBool::new(false);
+    let done = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                for (which, name) in names.iter().enumerate() {
+                    let request = folder.join(format!("off-{name}"));
+                    if request.exists() {
+                        let _ = fs::remove_file(&request);
+                        act(&mut pair.lock().expect("lock"), which);
+                        fs::write(folder.join(format!("off-{name}.done")), "").expect("write");
+                    }
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        struct Over<'a>(&'a AtomicBool);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let _over = Over(&over);
+        body(&pair)
+    });
+    (pair.into_inner().expect("lock"), done)
+}
+
+/// Waits until something is so, with the pair free for the power switch meanwhile.
+#[track_caller]
+pub(crate) fn wait(
+    pair: &Mutex<Pair>,
+    what: &str,
+    at_most: Duration,
+    is_so: impl Fn(&Pair) -> bool,
+) -> Instant {
+    let deadline = Instant::now() + at_most;
+    loop {
+        {
+            let pair = pair.lock().expect("lock");
+            if is_so(&pair) {
+                return Instant::now();
+            }
+            let late = Instant::now() > deadline;
+            assert!(!late, "not within {at_most:?}: {what}\n{}", pair.logs());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn shut_down(pair: &Pair, which: usize) {
+    pair.sh(which, "pkill -TERM pacemakerd; while pgrep pacemakerd >/dev/null; do sleep 0.2; done");
+    pair.sh(which, "pkill -TERM corosync; while pgrep corosync >/dev/null; do sleep 0.2; done");
+}
+
+fn ocf_tester() {
+    let mut pair = Pair::new(1);
+    pair.boot(0);
+    let agent = "/usr/lib/ocf/resource.d/mmp/target";
+    let line = format!(
+        "ocf-tester -n ost0 -o device={} -o directory={} -o fstype=ext4 -o node={} \
+         -o CRM_meta_timeout=60000 {agent}",
+        pair.device(0),
+        pair.dir(0),
+        host(),
+    );
+    let ended = pair.run(0, &["sh", "-c", &line]);
+    assert!(ended.code == 0 && ended.out.contains("passed all tests"), "{}", ended.said());
+    let lint =
+        format!("{agent} meta-data | (cd /usr/share/resource-agents && xmllint --noout --valid -)");
+    pair.sh(0, &lint);
+    // A probe on a node that does not have the programs.
+    let bare = format!(
+        "rm /usr/sbin/mmptarget; OCF_ROOT=/usr/lib/ocf OCF_RESKEY_device=x OCF_RESKEY_directory=y \
+         OCF_RESKEY_CRM_meta_interval=0 __OCF_ACTION=monitor {agent} monitor; echo $?"
+    );
+    assert_eq!(pair.sh(0, &bare), "7\n");
+    pair.end();
+}
+
+fn life() {
+    let mut pair = Pair::new(1);
+    boot(&mut pair, 0, None);
+    boot(&mut pair, 1, None);
+    let online = || pair.run(0, &["crm_mon", "-1"]).out.contains("Online: [ oss1 oss2 ]");
+    pair.wait("the cluster is up", START, online);
+    // As docs/failover.md has it, but for fencing and the paths.
+    let text = format!(
+        "primitive ost0 ocf:mmp:target \\\n    \
+         params device={} directory={} fstype=ext4 node={} \\\n    \
+         op start timeout=120s interval=0 \\\n    op stop timeout=120s interval=0 \\\n    \
+         op monitor interval=20s timeout=40s \\\n    \
+         op monitor interval=120s timeout=40s OCF_CHECK_LEVEL=10 \\\n    \
+         meta migration-threshold=3 failure-timeout=10min\n\
+         property stonith-enabled=false no-quorum-policy=ignore start-failure-is-fatal=false\n",
+        pair.device(0),
+        pair.dir(0),
+        host(),
+    );
+    pair.write(0, "/etc/ost.crm", &text);
+    pair.sh(0, "crm configure load update /etc/ost.crm && crm_verify --live-check");
+    pair.wait("it is mounted", START, || pair.has(0, 0) || pair.has(1, 0));
+    let (from, to) = if pair.has(0, 0) { (0, 1) } else { (1, 0) };
+    pair.sh(from, &format!("echo precious > {0}/file; sync {0}/file", pair.dir(0)));
+    let asked = Instant::now();
+    pair.sh(0, &format!("crm resource move ost0 {}", pair.names[to]));
+    pair.await_mount(to, 0, START);
+    tell("pacemaker: crm resource move to mount", asked);
+    pair.sh(0, "crm resource clear ost0");
+    let asked = Instant::now();
+    pair.sh(0, &format!("crm node standby {}", pair.names[to]));
+    pair.await_mount(from, 0, START);
+    tell("pacemaker: crm node standby to mount", asked);
+    pair.sh(0, &format!("crm node online {}", pair.names[to]));
+    assert_eq!(pair.sh(from, &format!("cat {}/file", pair.dir(0))), "precious\n");
+    pair.sh(0, "crm resource stop ost0");
+    pair.wait("it is unmounted", START, || !pair.has(from, 0));
+    shut_down(&pair, 0);
+    shut_down(&pair, 1);
+    pair.finish();
+}
+
+fn node_death() {
+    let mut pair = Pair::new(2);
+    let prefer = |pair: &Pair, target: usize, node: usize| {
+        let name = &pair.names[node];
+        format!(
+            "<rsc_location id=\"l{target}\" rsc=\"ost{target}\" node=\"{name}\" score=\"100\"/>"
+        )
+    };
+    let resources = switch(&pair) + &target(&pair, 0, 120, 20, 0) + &target(&pair, 1, 120, 20, 0);
+    let options =
+        [("stonith-enabled", "true"), ("dc-deadtime", "5s"), ("startup-fencing", "false")];
+    let places = prefer(&pair, 0, 0) + &prefer(&pair, 1, 1);
+    let cib = cib(&options, &resources)
+        .replace("<constraints/>", &format!("<rsc_defaults><meta_attributes id=\"d\"><nvpair id=\"s\" name=\"resource-stickiness\" value=\"200\"/></meta_attributes></rsc_defaults><constraints>{places}</constraints>"));
+    let cib = reorder(&cib);
+    boot(&mut pair, 0, Some(&cib));
+    boot(&mut pair, 1, Some(&cib));
+    let off = Mutex::new(None);
+    let act = |pair: &mut Pair, which: usize| {
+        pair.kill(which);
+        *off.lock().expect("lock") = Some(Instant::now());
+    };
+    let (pair, ()) = with_switch(pair, act, |pair| {
+        wait(pair, "each has its own", START, |pair| pair.has(0, 0) && pair.has(1, 1));
+        {
+            let pair = pair.lock().expect("lock");
+            pair.sh(1, &format!("echo precious > {0}/file; sync {0}/file", pair.dir(1)));
+        }
+        thread::sleep(Duration::from_secs(6));
+        *off.lock().expect("lock") = None;
+        pair.lock().expect("lock").kill(1);
+        let died = Instant::now();
+        let guard = pair.lock().expect("lock").guard(1);
+        wait(pair, "the survivor has both", DEAD + THINK + guard + SLACK, |pair| pair.has(0, 1));
+        tell(&format!("pacemaker: node death to mount (token 4 s, guard {guard:?})"), died);
+        let off = off.lock().expect("lock").expect("it was fenced first");
+        println!("    pacemaker: fenced after {:.1} s", (off - died).as_secs_f64());
+        let mut pair = pair.lock().expect("lock");
+        assert!(pair.has(0, 0), "its own target was not touched");
+        assert_eq!(pair.sh(0, &format!("cat {}/file", pair.dir(1))), "precious\n");
+        boot(&mut pair, 1, Some(&cib));
+    });
+    let (pair, ()) = with_switch(
+        pair,
+        |_, _| {},
+        |pair| {
+            let online =
+                |pair: &Pair| pair.run(0, &["crm_mon", "-1"]).out.contains("Online: [ oss1 oss2 ]");
+            wait(pair, "it is back", START, online);
+            let pair = pair.lock().expect("lock");
+            assert!(pair.has(0, 1), "it does not fail back by itself");
+            pair.sh(0, "crm resource move ost1 oss2");
+        },
+    );
+    pair.await_mount(1, 1, START);
+    pair.sh(0, "crm resource stop ost0; crm resource stop ost1");
+    pair.wait("all is unmounted", START, || !pair.has(0, 0) && !pair.has(1, 1));
+    shut_down(&pair, 0);
+    shut_down(&pair, 1);
+    pair.finish();
+}
+
+/// The order that the CIB's schema asks for.
+fn reorder(cib: &str) -> String {
+    let (from, to) = (cib.find("<rsc_defaults>"), cib.find("</rsc_defaults>"));
+    let (Some(from), Some(to)) = (from, to) else { return cib.to_owned() };
+    let to = to + "</rsc_defaults>".len();
+    let defaults = &cib[from..to];
+    let rest = format!("{}{}", &cib[..from], &cib[to..]);
+    rest.replace("</constraints>", &format!("</constraints>{defaults}"))
+}
+
+/// A cluster without fencing that has its one target mounted on the node told.
+fn unfenced(interval: u32, level: u32) -> (Pair, usize) {
+    let mut pair = Pair::new(1);
+    let cib = cib(&UNFENCED, &target(&pair, 0, 120, interval, level));
+    boot(&mut pair, 0, Some(&cib));
+    boot(&mut pair, 1, Some(&cib));
+    pair.wait("it is mounted", START, || pair.has(0, 0) || pair.has(1, 0));
+    let which = usize::from(pair.has(1, 0));
+    let started = || pair.run(0, &["crm_mon", "-1"]).out.contains("Started oss");
+    pair.wait("the cluster knows", START, started);
+    (pair, which)
+}
+
+fn failures(pair: &Pair) -> String {
+    pair.run(0, &["crm_mon", "-1"]).out
+}
+
+fn frozen() {
+    let interval = Duration::from_secs(20);
+    let (pair, which) = unfenced(20, 0);
+    let dir = pair.outside(which, &pair.dir(0));
+    // Keeps it from being unmounted while it is frozen, after which nobody could thaw it.
+    let held = fs::File::open(&dir).expect("open");
+    tool("fsfreeze", &["--freeze".as_ref(), dir.as_os_str()]);
+    let frozen = Instant::now();
+    // 6 s for which the last write counts as fresh, an interval, 10 s that are watched.
+    let within = Duration::from_secs(16) + interval + THINK;
+    pair.wait("the monitor fails", within, || {
+        failures(&pair).contains("its heartbeat stands still")
+    });
+    tell("pacemaker: frozen to a failed monitor (interval 20 s)", frozen);
+    tool("fsfreeze", &["--unfreeze".as_ref(), dir.as_os_str()]);
+    drop(held);
+    pair.wait("it is stopped and started again", START, || {
+        let state = failures(&pair);
+        state.contains("Started oss") && (pair.has(0, 0) || pair.has(1, 0))
+    });
+    pair.end();
+}
+
+fn foreign() {
+    let (pair, _) = unfenced(20, 10);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let names = Names::new(b"other-node", b"sdx");
+            let mut sequence = Sequence::Active(1000);
+            while !over.load(Ordering::SeqCst) {
+                let block = pair.image(0).block().with_names(&names).with_sequence(sequence);
+                pair.image(0).put(&block);
+                sequence = sequence.next();
+                thread::sleep(Duration::from_secs(3));
+            }
+        });
+        let began = Instant::now();
+        let within = Duration::from_secs(20 + 10) + THINK;
+        let deadline = Instant::now() + within;
+        while !failures(&pair).contains("block is written by node 'other-node'")
+            && Instant::now() < deadline
+        {
+            thread::sleep(Duration::from_millis(200));
+        }
+        over.store(true, Ordering::SeqCst);
+        let state = failures(&pair);
+        assert!(
+            state.contains("block is written by node 'other-node'"),
+            "{state}\n{}",
+            pair.logs()
+        );
+        tell("pacemaker: taken by another to a failed monitor (interval 20 s)", began);
+    });
+    pair.end();
+}
+
+fn slow_unmount() {
+    let mut pair = Pair::new(1);
+    let options =
+        [("stonith-enabled", "true"), ("dc-deadtime", "5s"), ("startup-fencing", "false")];
+    let resources = switch(&pair) + &target(&pair, 0, 120, 20, 0);
+    let cib = cib(&options, &resources);
+    boot(&mut pair, 0, Some(&cib));
+    boot(&mut pair, 1, Some(&cib));
+    // An operator acknowledges the node's death, too early.
+    let (pair, ()) = with_switch(
+        pair,
+        |_, _| {},
+        |pair| {
+            wait(pair, "it is mounted", START, |pair| pair.has(0, 0) || pair.has(1, 0));
+            thread::sleep(Duration::from_secs(6));
+            let old = usize::from(pair.lock().expect("lock").has(1, 0));
+            let new = 1 - old;
+            pair.lock().expect("lock").sh(old, "pkill -9 pacemaker; pkill -9 corosync; true");
+            let starts = |pair: &Pair| pair.run(new, &["pgrep", "mmptarget"]).code == 0;
+            wait(pair, "the other node tries", DEAD + THINK + SLACK, starts);
+            thread::sleep(Duration::from_secs(5));
+            let released = {
+                let pair = pair.lock().expect("lock");
+                assert!(!pair.has(new, 0));
+                pair.sh(old, &format!("umount {}", pair.dir(0)));
+                Instant::now()
+            };
+            let guard = pair.lock().expect("lock").guard(0);
+            wait(pair, "it is mounted", guard + Duration::from_secs(1) + SLACK, |pair| {
+                pair.has(new, 0)
+            });
+            tell("pacemaker: unmounted at last to mount", released);
+            let state = failures_on(&pair.lock().expect("lock"), new);
+            assert!(!state.contains("Failed Resource Actions"), "{state}");
+        },
+    );
+    pair.end();
+}
+
+pub(crate) fn failures_on(pair: &Pair, which: usize) -> String {
+    pair.run(which, &["crm_mon", "-1"]).out
+}
+
+fn refusals() {
+    let mut pair = Pair::new(2);
+    let clone = target(&pair, 1, 120, 20, 0);
+    let clone = format!("<clone id=\"clone\">{clone}</clone>");
+    let cib = cib(&UNFENCED, &(target(&pair, 0, 30, 20, 0) + &clone));
+    boot(&mut pair, 0, Some(&cib));
+    boot(&mut pair, 1, Some(&cib));
+    pair.wait("both are refused", START, || {
+        let state = failures(&pair);
+        state.contains("17 s too short") && state.contains("a target must not be cloned")
+    });
+    for which in [0, 1] {
+        assert!(!pair.has(which, 0) && !pair.has(which, 1));
+    }
+    pair.finish();
+}
+
+/// Both nodes lose sight of each other before either has the target, and both try to take it.
+fn split_brain() {
+    let mut pair = Pair::new(1);
+    pair.connect(false);
+    let cib = cib(&UNFENCED, &target(&pair, 0, 55, 20, 0));
+    boot(&mut pair, 0, Some(&cib));
+    boot(&mut pair, 1, Some(&cib));
+    pair.wait("one has it", START, || pair.has(0, 0) || pair.has(1, 0));
+    let winner = usize::from(pair.has(1, 0));
+    let loser = 1 - winner;
+    let refused =
+        || failures_on(&pair, loser).contains("in use") || pair.logs().contains("in use by node");
+    pair.wait("the other is refused", START, refused);
+    // Well beyond anything that was still going on.
+    thread::sleep(2 * GUARD);
+    assert!(pair.has(winner, 0) && !pair.has(loser, 0), "{}", pair.logs());
+    println!("    pacemaker: split brain: {} has it", pair.names[winner]);
+    pair.end();
+}
