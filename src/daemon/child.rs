@@ -52,8 +52,9 @@ impl Launch<'_> {
         )?;
         attributes.set_pgroup(Pid::from_raw(0))?;
         attributes.set_sigmask(&SigSet::empty())?;
-        // Ignored in every Rust program.
-        attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
+        // Ignored here, the first of them in every Rust program.
+        let ignored = [Signal::SIGPIPE, Signal::SIGXFSZ].into_iter().collect();
+        attributes.set_sigdefault(&ignored)?;
         let mut actions = PosixSpawnFileActions::init()?;
         for (ours, theirs) in &self.descriptors {
             actions.add_dup2(ours.as_raw_fd(), *theirs)?;
