@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use super::clock::{Alarm, Woken, now};
 use super::drive::BlockIo;
-use crate::device::{DeviceError, MmpDevice, Reader, device_number, kernel_path};
+use crate::device::{DeviceError, MmpDevice, Reader, device_number, kernel_name};
 use crate::layout::Superblock;
 use crate::protocol::{Instant, IoFault, ReadError, ReadResult};
 
@@ -88,15 +88,13 @@ fn refresh(
     });
     match read {
         Ok((superblock, area)) => {
-            let name = kernel_path(path);
-            let name = name.as_ref().and_then(|name| name.file_name());
             tell(Glimpse::Facts(Facts {
                 uuid: superblock.uuid(),
                 mmp_block: area.block.0,
                 update_interval: area.update_interval,
                 label: superblock.volume_name().0.to_owned(),
                 number: device_number(path),
-                kernel_name: name.unwrap_or_default().to_string_lossy().replace('!', "/"),
+                kernel_name: kernel_name(path).unwrap_or_default(),
             }));
             *known = Some((superblock, now().instant));
             ControlFlow::Continue(())

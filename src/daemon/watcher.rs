@@ -23,7 +23,9 @@ use super::clock::{Alarm, Stop, now};
 use super::gaze::{Facts, Glimpse, gaze};
 use super::holder::node_name;
 use super::limits::allow_devices;
-use crate::device::{DeviceError, KernelWriter, LocalView, block_devices, mounted_among};
+use crate::device::{
+    DeviceError, KernelWriter, LocalView, block_devices, kernel_path, mounted_among,
+};
 use crate::protocol::{Change, Instant, Kmmpd, Local, Mounted, Reaction, Sentinel, Sight};
 
 /// One that looks needs little.
@@ -71,6 +73,8 @@ pub struct WatchedDevice {
     number: u64,
     path: PathBuf,
     named: bool,
+    /// Where the kernel has it, if it was named: it may be found by another path.
+    place: Option<PathBuf>,
     facts: Option<Facts>,
     answered: bool,
     sentinel: Sentinel,
@@ -243,9 +247,10 @@ impl Watcher {
         })?;
         let due = now().instant;
         let sentinel = Sentinel::new(0, &self.node);
+        let place = if named { kernel_path(&path) } else { None };
         let (facts, answered) = (None, false);
         let mut device =
-            WatchedDevice { number, path, named, facts, answered, sentinel, due, orders };
+            WatchedDevice { number, path, named, place, facts, answered, sentinel, due, orders };
         device.order(due);
         self.devices.push(device);
         Ok(())
@@ -364,7 +369,11 @@ impl Watcher {
             }
         }
         for path in found {
-            if self.devices.iter().all(|device| device.path != path) {
+            let is_it = |device: &WatchedDevice| {
+                device.path == path
+                    || (device.place.is_some() && device.place == kernel_path(&path))
+            };
+            if !self.devices.iter().any(is_it) {
                 self.add(path, false)?;
             }
         }

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::discover::kernel_name;
 use super::users::{MountPoint, all_mounts};
 
 /// The kernel's symbols in which a thread waits that must not write to a frozen file system.
@@ -100,9 +101,8 @@ pub fn device_number(path: &Path) -> Option<u64> {
 pub fn mounted_among(devices: Vec<PathBuf>, view: &LocalView) -> Vec<PathBuf> {
     let is_mounted = |path: &PathBuf| {
         let by_number = device_number(path).is_some_and(|n| view.mounts(n).next().is_some());
-        let name = super::name::kernel_path(path);
-        let name = name.as_ref().and_then(|path| path.file_name()?.to_str());
-        let writer = name.map_or(KernelWriter::Absent, |name| view.writer(name));
+        let name = kernel_name(path);
+        let writer = name.map_or(KernelWriter::Absent, |name| view.writer(&name));
         by_number || matches!(writer, KernelWriter::Running | KernelWriter::Frozen)
     };
     devices.into_iter().filter(is_mounted).collect()

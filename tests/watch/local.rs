@@ -1,6 +1,7 @@
 //! What is mounted on this machine: frozen, given up, coming and going.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,8 +72,17 @@ fn read_only() {
 
 fn come_and_go() {
     let image = Image::with(&[], "64M");
-    let mut watch = Running::start("mmpd", &["watch", "--mounted"]);
+    // A device that is named is watched once, by whatever path it is found.
+    let link = image.dir().join("link");
+    let named = Loop::new(image.path());
+    symlink(named.path(), &link).expect("link");
+    let link = link.to_str().expect("UTF-8");
+    let mut watch = Running::start("mmpd", &["watch", "--mounted", link]);
     thread::sleep(SLACK);
+    let first = Mount::new(named.path()).expect("mount");
+    thread::sleep(SLACK);
+    drop(first);
+    assert!(!watch.err().contains(&format!("{}: ", named.name())), "{}", watch.err());
     let device = Loop::new(image.path());
     let line = |what: &str| format!("mmpd: {}: {what}\n", device.name());
     let mount = Mount::new(device.path()).expect("mount");
@@ -80,7 +90,8 @@ fn come_and_go() {
     drop(mount);
     told(&mut watch, &line("gone; no longer watched"), Instant::now(), 2 * UPDATE);
     let of_ours = watch.err();
-    let of_ours: Vec<_> = of_ours.lines().filter(|line| line.contains(device.name())).collect();
+    let ours = format!("{}: ", device.name());
+    let of_ours: Vec<_> = of_ours.lines().filter(|line| line.contains(&ours)).collect();
     assert_eq!(of_ours.len(), 2, "{of_ours:?}");
 }
 
