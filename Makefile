@@ -1,6 +1,6 @@
 # Everything a fresh machine needs for these is installed by tests/setup.sh.
 
-.PHONY: all pages install uninstall deb rpm demo test test-vm test-ha test-packages soak fuzz lint clean
+.PHONY: all bench pages install uninstall deb rpm demo test test-vm test-ha test-packages soak fuzz lint clean
 
 all:
 	cargo build --release --locked
@@ -65,6 +65,11 @@ soak: | setup
 # What reads a device, over any bytes: an hour.
 fuzz:
 	fuzz/run
+
+# Beside what there is today, in one run; docs/performance.md has what it found. On a quiet machine.
+bench: | setup
+	cargo bench --locked --bench heartbeat
+	cargo bench --locked --bench tune
 
 clean:
 	cargo clean

@@ -6,6 +6,7 @@
 mod clock;
 mod disk;
 mod failover;
+mod fencing;
 mod node;
 mod races;
 
@@ -96,6 +97,10 @@ fn main() -> std::process::ExitCode {
     // By itself: others look at the time of day.
     let clock: Vec<Case> = clock::cases().into_iter().filter(chosen).collect();
     failed.extend(run_all(&pair, &disks, clock));
+    // These bring machines of their own down.
+    let fencing: Vec<Case> =
+        fencing::cases(&disks, folder.path()).into_iter().filter(chosen).collect();
+    failed.extend(run_all(&pair, &disks, fencing));
     // These take a machine's power away: last, and on disks of their own.
     let last: Vec<Case> = failover::deadly_cases().into_iter().filter(chosen).collect();
     failed.extend(run_all(&pair, &disks, last));
