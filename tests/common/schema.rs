@@ -81,11 +81,15 @@ impl Schema<'_> {
 }
 
 fn is_a(value: &Value, kind: &Value) -> bool {
+    if let Some(kinds) = kind.as_array() {
+        return kinds.iter().any(|kind| is_a(value, kind));
+    }
     match kind.as_str().expect("a type") {
         "object" => value.is_object(),
         "array" => value.is_array(),
         "string" => value.is_string(),
         "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
         "integer" => value.is_i64() || value.is_u64(),
         "number" => value.is_number(),
         other => panic!("{other}: no such type"),

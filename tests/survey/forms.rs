@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::common::image::Image;
-use super::common::program::{Ended, command, ended, run, tool};
+use super::common::program::{Ended, Running, command, ended, run, tool};
 use super::common::schema;
 use super::common::suite::Suite;
 
@@ -214,6 +214,14 @@ fn every_program() {
         }
     }
     documents.push(run("mmpcheck", &["--all", "--json", "--timeout", "2s"]).out);
+    let folder = TempDir::new().expect("folder");
+    let sockets = ["--status-dir", folder.path().to_str().expect("UTF-8")];
+    let holder = [&["hold"], &sockets[..], &[image.name()]].concat();
+    let mut holder = Running::start("mmpd", &holder);
+    holder.wait_for("claim written", Duration::from_secs(10));
+    documents.push(run("mmpd", &[&["status", "--json"], &sockets[..]].concat()).out);
+    holder.signal(nix::sys::signal::Signal::SIGTERM);
+    holder.end(Duration::from_secs(10));
     image.patch(image.area().offset.0 + 0x10, b"?");
     let alarms = run("mmpd", &["watch", "--json", "--for", "5s", image.name()]).out;
     assert!(alarms.contains("bad-checksum"), "{alarms}");
