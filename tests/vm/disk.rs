@@ -48,6 +48,10 @@ impl Disk {
         &self.path
     }
 
+    pub(crate) fn letter(&self) -> char {
+        self.letter
+    }
+
     fn name(&self) -> &str {
         self.path.to_str().expect("UTF-8")
     }

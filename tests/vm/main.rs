@@ -9,6 +9,7 @@ mod failover;
 mod fencing;
 mod node;
 mod races;
+mod watching;
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -92,6 +93,7 @@ fn main() -> std::process::ExitCode {
     let long = std::env::var("MMP_VM_TABLE").is_ok_and(|table| table == "long");
     let mut cases = failover::cases();
     cases.extend(races::cases(long));
+    cases.extend(watching::cases());
     cases.retain(chosen);
     let mut failed = run_all(&pair, &disks, cases);
     // By itself: others look at the time of day.
