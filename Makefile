@@ -27,11 +27,16 @@ target/tools/bin/cargo-deb: | setup
 target/tools/bin/cargo-generate-rpm: | setup
 	cargo install --quiet --locked --root target/tools cargo-generate-rpm@0.21.1
 
+# README's picture, from a session of now.
+.PHONY: picture
+picture: all
+	docs/picture.sh target/release >docs/picture.svg
+
 # The main job on an image it makes.
 demo: all
 	tests/demo.sh target/release
 
-demo all pages test lint: | setup
+demo all pages picture test lint: | setup
 .PHONY: setup
 setup:
 	tests/setup.sh

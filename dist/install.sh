@@ -52,7 +52,7 @@ done
 all 644 "$PREFIX/lib/systemd/system" dist/systemd/*.service dist/systemd/*.timer
 all 755 "$OCFDIR/mmp" dist/ocf/mmp/*
 all 755 "$HADIR" dist/heartbeat/*
-all 755 "$STONITHDIR" dist/stonith/external/*
+all 755 "$STONITHDIR" dist/stonith/mmp
 all 755 "$PREFIX/sbin" dist/stonith/fence_*
 
 all 644 "$doc" README.md CHANGELOG.md SECURITY.md
