@@ -99,8 +99,8 @@ fn refused(path: &PathBuf, mmp_block: BlockNumber, why: &Refusal, left_behind: b
         }
         Refusal::NotSafe(Verdict::Fsck { .. }) => {
             text += &format!(
-                "; a running e2fsck renews that time about once a minute, a dead one does not: \
-                 look twice with 'mmpcheck -i {}'",
+                "; a running e2fsck renews that time about once a minute, one that is dead or \
+                 waits at a question does not: look twice with 'mmpcheck -i {}'",
                 shown(path),
             );
         }

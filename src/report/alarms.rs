@@ -55,8 +55,8 @@ pub fn alarm_meaning(alarm: Alarm) -> &'static str {
         Alarm::BadMagic => "what stands where the MMP block should be is no MMP block",
         Alarm::Unreadable => "the device is gone, fails, or has not answered for 10 s",
         Alarm::FsckDead => {
-            "the block says that e2fsck has the device, but it has not been renewed for 132 s; an \
-             e2fsck that lives renews it about once a minute"
+            "the block says that e2fsck has the device, but it has not been renewed for 132 s: \
+             e2fsck is dead, or waits at a question"
         }
         Alarm::FsckAlive => "e2fsck has the device, and lives",
         Alarm::ClockSkew => "the clocks of the holder and of this machine differ by more than 30 s",
@@ -82,8 +82,8 @@ pub fn alarm_advice(alarm: Alarm) -> &'static str {
         Alarm::BadChecksum | Alarm::BadMagic => "check the device, then run e2fsck",
         Alarm::Unreadable => "check the paths to the disk",
         Alarm::FsckDead => {
-            "see that nothing works on it on the node named, then free it with 'mmptune -f -E \
-             clear_mmp'"
+            "look on the node named whether e2fsck still runs, perhaps at a question; only if not, \
+             free it with 'mmptune -f -E clear_mmp'"
         }
         Alarm::FsckAlive => "wait for it",
         Alarm::ClockSkew => "see whether both keep time by the same source",

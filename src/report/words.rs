@@ -87,8 +87,9 @@ pub fn describe_verdict(path: &Path, mmp_block: BlockNumber, verdict: &Verdict) 
             seconds_text(*after),
         ),
         Verdict::Fsck { block } => format!(
-            "{device}: fsck: not safe to mount; {} began e2fsck or a change. If nothing runs on \
-             it there any more, free it with 'mmptune -f -E clear_mmp {device}', then run e2fsck",
+            "{device}: fsck: not safe to mount; {} began e2fsck or a change. Look on that node \
+             whether it still runs, perhaps at a question; only if not, free it with \
+             'mmptune -f -E clear_mmp {device}', then run e2fsck",
             Holder(block),
         ),
         Verdict::Unknown { block } => format!(

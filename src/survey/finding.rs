@@ -167,8 +167,8 @@ fn of_state(device: &Surveyed, wall: u64) -> Option<Finding> {
             return (silent >= FSCK_SILENT && !is_mounted(device)).then(|| {
                 let text = format!(
                     "{} began e2fsck or a change, and has shown no sign of life for {}, if both \
-                     clocks are right. If nothing runs on it there any more, free it with \
-                     'mmptune -f -E clear_mmp {}'",
+                     clocks are right. Look on that node whether it still runs, perhaps at a \
+                     question; only if not, free it with 'mmptune -f -E clear_mmp {}'",
                     Holder(block),
                     seconds_text(Duration::from_secs(silent)),
                     shown(path),
