@@ -141,7 +141,10 @@ impl Server {
                 }
                 return Ok(());
             }
-            if !self.held_for && self.ladder.is_fenced() && self.child.is_none() {
+            // A watchdog is never let go of: the kernel feeds it once more when it is closed.
+            let watchdog = matches!(self.fence, Some(Armed::Watchdog(_)));
+            let over = self.ladder.is_fenced() && self.child.is_none();
+            if !self.held_for && over && !watchdog {
                 return Ok(());
             }
             self.sleep()?;
