@@ -10,10 +10,11 @@ use std::path::Path;
 use super::clock::{Alarm, now};
 use super::drive::drive;
 use super::holder::{our_names, random};
-use crate::device::{MmpDevice, Writer};
+use crate::device::{MmpDevice, Plain, Writer};
 use crate::layout::{MmpBlock, Sequence};
 use crate::protocol::{
-    Claim, ClaimOutcome, ClaimRequest, Claimed, Phase, Refusal, effective_interval, lease_interval,
+    Claim, ClaimOutcome, ClaimRequest, Claimed, Instant, Phase, Refusal, effective_interval,
+    lease_interval,
 };
 
 /// Why a device could not be had for a change.
@@ -26,8 +27,13 @@ pub enum NotHeld {
         /// Whether our own claim may still stand in the block.
         left_behind: bool,
     },
-    /// The claim stood, but FSCK was not in the block before it ran out.
-    Overtaken,
+    /// The claim stood, but FSCK could not be put in the block.
+    Unmarked {
+        /// Why not.
+        why: Unmarked,
+        /// What became of the block.
+        left: Left,
+    },
     /// The device or the clock failed.
     Io(io::Error),
 }
@@ -36,6 +42,47 @@ impl From<io::Error> for NotHeld {
     fn from(error: io::Error) -> Self {
         NotHeld::Io(error)
     }
+}
+
+/// Why a block that we had claimed does not say FSCK.
+#[derive(Debug, thiserror::Error)]
+pub enum Unmarked {
+    /// It was written after the claim had run out, possibly over somebody else's.
+    #[error("the claim ran out before it could be used")]
+    Late,
+    /// Somebody else wrote the block.
+    #[error("somebody else wrote the MMP block meanwhile")]
+    Taken,
+    /// It could not be written, flushed or read back.
+    #[error("cannot mark the MMP block as fsck: {}", Plain(.0))]
+    Fault(io::Error),
+}
+
+/// What a claim that failed has left in the block.
+#[derive(Debug)]
+pub enum Left {
+    /// What was there before, or what somebody else wrote.
+    Nothing,
+    /// Our sequence, which is stale after the guard interval.
+    Active,
+    /// FSCK.
+    Fsck,
+    /// Nobody can tell: it could not be read.
+    Unseen,
+}
+
+/// Why a block still says FSCK.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReleased {
+    /// It does not, for somebody else wrote it.
+    #[error("somebody else wrote the MMP block")]
+    Taken(MmpBlock),
+    /// It could not be read.
+    #[error("cannot read the MMP block: {}", Plain(.0))]
+    Unreadable(io::Error),
+    /// It could not be written or flushed.
+    #[error("cannot write the MMP block: {}", Plain(.0))]
+    Unwritable(io::Error),
 }
 
 /// A block that says FSCK, and is ours.
@@ -81,34 +128,54 @@ impl FsckHold {
         let lease = claimed.verified + lease_interval(c);
         let ours = claimed
             .block
+            .clone()
             .with_sequence(Sequence::Fsck)
             .with_time(now().wall)
             .with_check_interval(claimed.original.check_interval());
-        if now().instant >= lease {
-            return Err(NotHeld::Overtaken);
-        }
-        device.write(&ours, true)?;
-        // A claim that came after ours ran out may have been overwritten: then neither has it.
         let hold = FsckHold { ours };
-        if hold.stands(device)? && now().instant < lease {
-            Ok(hold)
+        let why = if now().instant >= lease {
+            Unmarked::Late
         } else {
-            Err(NotHeld::Overtaken)
-        }
+            match device.write(&hold.ours, true).and_then(|()| device.read()) {
+                Ok(found) if found != hold.ours => Unmarked::Taken,
+                Ok(_) if now().instant < lease => return Ok(hold),
+                Ok(_) => Unmarked::Late,
+                Err(error) => Unmarked::Fault(error),
+            }
+        };
+        let left = hold.undo(&claimed, lease, device);
+        Err(NotHeld::Unmarked { why, left })
     }
 
-    /// Whether the block is still ours.
-    pub fn stands(&self, device: &mut MmpDevice<Writer>) -> io::Result<bool> {
-        Ok(device.read()? == self.ours)
+    /// Puts back what was there before, as long as our claim runs. After that the block may have
+    /// been somebody else's before FSCK went over it, and must not be called clean: our sequence
+    /// keeps everybody away, and ends by itself.
+    fn undo(&self, claimed: &Claimed, lease: Instant, device: &mut MmpDevice<Writer>) -> Left {
+        let Ok(found) = device.read() else { return Left::Unseen };
+        let stands = match &found {
+            found if *found == self.ours => Left::Fsck,
+            found if *found == claimed.block => Left::Active,
+            _ => return Left::Nothing,
+        };
+        let (back, then) = match now().instant < lease {
+            true => (&claimed.original, Left::Nothing),
+            false => (&claimed.block, Left::Active),
+        };
+        if found == *back || device.write(back, true).is_ok() { then } else { stands }
     }
 
-    /// Writes CLEAN, if the block is still ours; false if it is not.
-    pub fn release(self, device: &mut MmpDevice<Writer>) -> io::Result<bool> {
-        if !self.stands(device)? {
-            return Ok(false);
+    /// What is ours.
+    pub fn block(&self) -> &MmpBlock {
+        &self.ours
+    }
+
+    /// Writes CLEAN, if the block is still ours.
+    pub fn release(self, device: &mut MmpDevice<Writer>) -> Result<(), NotReleased> {
+        let found = device.read().map_err(NotReleased::Unreadable)?;
+        if found != self.ours {
+            return Err(NotReleased::Taken(found));
         }
         let clean = self.ours.with_sequence(Sequence::Clean).with_time(now().wall);
-        device.write(&clean, true)?;
-        Ok(true)
+        device.write(&clean, true).map_err(NotReleased::Unwritable)
     }
 }

@@ -26,7 +26,7 @@ mod watcher;
 pub use child::{Child, Launch};
 pub use clock::{Alarm, Stop, now};
 pub use drive::{BlockIo, Driver, Step, drive};
-pub use fsck::{FsckHold, NotHeld};
+pub use fsck::{FsckHold, Left, NotHeld, NotReleased, Unmarked};
 pub use guardian::{Fence, Guard, Guardian, Message, called as called_as_guardian};
 pub use holder::{Ending, HolderOptions, News, node_name, our_names, random};
 pub use lifeline::survive;

@@ -67,14 +67,16 @@ pub enum SuperblockError {
     #[error("MMP is not enabled on this file system")]
     NoMmp,
     /// `s_mmp_block` lies outside the file system.
-    #[error("superblock: MMP block number {block} is not between {first} and {count}")]
+    #[error(
+        "superblock: MMP block number {block} is none of {first} to {last}; repair it from a backup superblock with 'e2fsck -b'"
+    )]
     MmpPlace {
         /// `s_mmp_block`.
         block: BlockNumber,
-        /// `s_first_data_block`.
+        /// The first block where it can lie.
         first: BlockNumber,
-        /// `s_blocks_count`.
-        count: BlockNumber,
+        /// The last.
+        last: BlockNumber,
     },
 }
 
@@ -301,9 +303,11 @@ impl Superblock {
             return Err(SuperblockError::NoMmp);
         }
         let (block, first) = (self.mmp_block(), self.first_data_block());
-        let count = BlockNumber(self.blocks_count());
-        let place = SuperblockError::MmpPlace { block, first, count };
-        if block <= first || block >= count {
+        // The first data block holds the superblock.
+        let first = BlockNumber(first.0.saturating_add(1));
+        let last = BlockNumber(self.blocks_count().saturating_sub(1));
+        let place = SuperblockError::MmpPlace { block, first, last };
+        if block < first || block > last {
             return Err(place);
         }
         let offset = block.offset(self.block_size()).ok_or_else(|| place.clone())?;

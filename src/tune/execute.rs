@@ -30,19 +30,20 @@ pub enum Stopped<E> {
 }
 
 /// Carries a plan out, step by step; ends at the first that fails. `look` is asked wherever the
-/// plan says to look at the MMP block.
+/// plan says to look at the MMP block, and before every write of a change that MMP guards: this
+/// program may have been paused since it last looked, and the device may be somebody else's by now.
 pub fn carry_out<D: Disk, E>(
     plan: &Plan,
     disk: &mut D,
-    mut look: impl FnMut(&mut D) -> Result<(), E>,
+    mut look: impl FnMut(&mut D, &Step) -> Result<(), E>,
 ) -> Result<(), Stopped<E>> {
     let mut begun = false;
     for (index, step) in plan.steps().enumerate() {
+        if step == Step::Look || matches!(step, Step::Write(_)) && plan.is_guarded() {
+            look(disk, &step).map_err(|why| Stopped::Looked { why, begun })?;
+        }
         let result = match &step {
-            Step::Look => {
-                look(disk).map_err(|why| Stopped::Looked { why, begun })?;
-                Ok(())
-            }
+            Step::Look => Ok(()),
             Step::Write(write) => {
                 begun = true;
                 disk.write(write.offset, &write.bytes)

@@ -7,6 +7,9 @@ use crate::layout::features::{INCOMPAT_JOURNAL_DEV, INCOMPAT_RECOVER, RO_COMPAT_
 use crate::layout::{Features, STATE_ERROR, STATE_VALID, Superblock};
 use crate::protocol::MAX_CHECK_INTERVAL;
 
+const NOT_CLEAN: &str = "was not cleanly unmounted";
+const ERRORS: &str = "contains errors";
+
 /// A reason not to change a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
@@ -61,9 +64,25 @@ impl Obstacle {
         found.into_iter().filter(|(stands, _)| *stands).map(|(_, obstacle)| obstacle).collect()
     }
 
-    /// Whether a user who knows better can be right to go on.
-    pub fn can_be_overridden(&self) -> bool {
-        matches!(self, Obstacle::NotClean { .. } | Obstacle::Errors)
+    /// What a user who knows better can be right to go on in spite of, in words that follow "it";
+    /// `None` for what nobody should.
+    pub fn overridable(&self) -> Option<&'static str> {
+        match self {
+            Obstacle::NotClean { .. } => Some(NOT_CLEAN),
+            Obstacle::Errors => Some(ERRORS),
+            _ => None,
+        }
+    }
+
+    /// Whether it may come from somebody using the file system this very moment, as the MMP block
+    /// can show.
+    pub fn may_be_use(&self) -> bool {
+        matches!(
+            self,
+            Obstacle::NeedsRecovery { mmp: true }
+                | Obstacle::NotClean { mmp: true }
+                | Obstacle::Errors
+        )
     }
 }
 
@@ -89,10 +108,11 @@ impl fmt::Display for Obstacle {
                  run 'e2fsck -p' and try again",
             ),
             Obstacle::NotClean { mmp: true } => {
-                f.write_str("was not cleanly unmounted: run 'e2fsck -p' and try again")
+                write!(f, "{NOT_CLEAN}: run 'e2fsck -p' and try again")
             }
-            Obstacle::NotClean { mmp: false } => f.write_str(
-                "was not cleanly unmounted: either another server has it mounted, which nothing \
+            Obstacle::NotClean { mmp: false } => write!(
+                f,
+                "{NOT_CLEAN}: either another server has it mounted, which nothing \
                  here can tell, or a server died with it. Make sure that none has it mounted, then \
                  run 'e2fsck -p' and try again",
             ),
@@ -101,7 +121,7 @@ impl fmt::Display for Obstacle {
                 "mmp_update_interval too big: the superblock has {seconds}; give one with \
                  -E mmp_update_interval=",
             ),
-            Obstacle::Errors => f.write_str("contains errors: run 'e2fsck -f' and try again"),
+            Obstacle::Errors => write!(f, "{ERRORS}: run 'e2fsck -f' and try again"),
         }
     }
 }

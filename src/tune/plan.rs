@@ -126,7 +126,8 @@ const ENABLE: &[Stage] = {
 const DISABLE: &[Stage] = {
     use Stage::{Backups, Bitmap, Descriptor, Finish, Flip, Flush, Look};
     // The mirror image: the block becomes free when no superblock names it any more.
-    &[Look, Backups, Flush, Look, Flip, Flush, Bitmap, Descriptor, Flush, Finish, Flush]
+    // What is freed says until the end that it is ours.
+    &[Look, Backups, Flush, Look, Flip, Flush, Bitmap, Descriptor, Flush, Finish, Flush, Look]
 };
 const ADJUST: &[Stage] = &[Stage::Look, Stage::Finish, Stage::Flush, Stage::Backups, Stage::Flush];
 const CLEAR: &[Stage] = &[Stage::Look, Stage::MmpBlock, Stage::Flush];
@@ -200,13 +201,20 @@ impl Plan {
             Some(false) => DISABLE.to_vec(),
             None => [adjust, clear].concat(),
         };
-        stages.retain(|stage| *stage != Stage::Look || before.features().mmp());
         let group = survey
             .cluster
             .as_ref()
             .map(|cluster| group_after(cluster, turns == Some(true), before));
         let (geometry, before) = (survey.geometry.clone(), before.clone());
-        Ok(Plan { stages, geometry, before, after, group, mmp_block })
+        let mut plan = Plan { stages: Vec::new(), geometry, before, after, group, mmp_block };
+        stages.retain(|stage| *stage != Stage::Look || plan.is_guarded());
+        plan.stages = stages;
+        Ok(plan)
+    }
+
+    /// Whether MMP is on before the change, so that the MMP block tells who has the device.
+    pub fn is_guarded(&self) -> bool {
+        self.before.features().mmp()
     }
 
     /// The superblock as it will be.

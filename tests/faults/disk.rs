@@ -116,6 +116,11 @@ impl FaultyDisk {
         self.rule(Rule { on, fault, skip, times: usize::MAX, at: 0..u64::MAX });
     }
 
+    /// Only the one after the next `skip`.
+    pub(crate) fn fail_once_after(&self, skip: usize, on: On, fault: Fault) {
+        self.rule(Rule { on, fault, skip, times: 1, at: 0..u64::MAX });
+    }
+
     /// The next `times` that begin in the MMP block do.
     pub(crate) fn fail_mmp_block(&self, times: usize, on: On, fault: Fault) {
         let start = self.image.area().offset.0;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mmp::layout::ByteOffset;
-use mmp::tune::{Disk, Source, Stopped, carry_out};
+use mmp::tune::{Disk, Source, Step, Stopped, carry_out};
 
 use crate::common::{
     Memory, assert_clean, assert_files, folder, mke2fs, mmptune, run, write_sparse,
@@ -62,7 +62,7 @@ fn every_write_and_flush_may_fail() {
         let steps = plan.steps().count();
         for failing in 0.. {
             let mut disk = Failing { disk: Memory(base.clone()), left: failing, calls: 0 };
-            let result = carry_out(&plan, &mut disk, |_| Ok::<(), Infallible>(()));
+            let result = carry_out(&plan, &mut disk, |_, _| Ok::<(), Infallible>(()));
             match result {
                 Ok(()) => {
                     assert!(failing > 10 && disk.calls <= steps);
@@ -95,16 +95,29 @@ fn nothing_is_written_once_somebody_else_wrote_the_block() {
     let options = "-b 1024 -g 1024 -O metadata_csum,64bit";
     let (base, plan) = prepare(&folder.path().join("image"), options, false);
     let mut disk = Memory(base.clone());
-    let never = carry_out(&plan, &mut disk, |_| Err("no"));
+    let never = carry_out(&plan, &mut disk, |_, _| Err("no"));
     assert!(matches!(never, Err(Stopped::Looked { why: "no", begun: false })));
     assert!(disk.0 == base);
-    let mut looks = 0;
-    let second = carry_out(&plan, &mut disk, |_| {
-        looks += 1;
-        if looks < 2 { Ok(()) } else { Err("no") }
-    });
-    assert!(matches!(second, Err(Stopped::Looked { why: "no", begun: true })));
-    assert_eq!(disk.0[1024..2048], base[1024..2048], "the primary superblock was written");
+    // Whenever it is asked, what was written until then is all that is ever written; and it is asked
+    // before every write, and once more when all is done.
+    let writes = plan.steps().filter(|step| matches!(step, Step::Write(_))).count();
+    for allowed in 0.. {
+        let mut disk = Failing { disk: Memory(base.clone()), left: usize::MAX, calls: 0 };
+        let (mut asked, mut calls, mut last) = (0, 0, None);
+        let ended = carry_out(&plan, &mut disk, |disk, step| {
+            asked += usize::from(matches!(step, Step::Write(_)));
+            calls = disk.calls;
+            last = Some(step.clone());
+            if asked > allowed { Err("no") } else { Ok(()) }
+        });
+        if ended.is_ok() {
+            assert_eq!((asked, last), (writes, Some(Step::Look)));
+            break;
+        }
+        let begun = allowed > 0;
+        assert!(matches!(ended, Err(Stopped::Looked { begun: b, .. }) if b == begun), "{ended:?}");
+        assert_eq!(disk.calls, calls, "written after somebody else was seen");
+    }
 }
 
 fn start(arguments: &[&str], image: &Path) -> std::process::Child {

@@ -105,14 +105,15 @@ fn states_that_forbid_a_change() {
     refused(&image, "-O mmp", 1, "another server has it mounted");
     refused(&image, "-f -O mmp", 1, "e2fsck -p");
     for (request, words) in
-        [("ssv state 0", "not cleanly unmounted"), ("ssv state 3", "contains errors")]
+        [("ssv state 0", "was not cleanly unmounted"), ("ssv state 3", "contains errors")]
     {
         made();
         set(request);
         refused(&image, "-O mmp", 1, words);
         let ended = mmptune("-f -O mmp", &image);
         assert_eq!(ended.code, 0, "{ended:?}");
-        assert!(ended.err.contains("-f: going on") && ended.err.contains(words), "{ended:?}");
+        let fact = format!("-f: going on, although it {words}\n");
+        assert!(ended.err.ends_with(&fact), "{ended:?}");
     }
     must("mke2fs", ["-qF", "-O", "journal_dev", &image.to_string_lossy(), "4M"]);
     refused(&image, "-O mmp", 1, "Cannot modify a journal device.");
@@ -290,4 +291,50 @@ fn a_dry_run_changes_nothing() {
     let again = mmptune("--json -E mmp_update_interval=999", &image);
     let document: serde_json::Value = serde_json::from_str(&again.out).expect("JSON");
     assert_eq!((again.code, &document["devices"][0]["exit_code"]), (1, &1.into()), "{again:?}");
+}
+
+/// An MMP block that cannot be one is refused alike by a dry run and in earnest, and e2fsck, which
+/// the message names, puts it right.
+#[test]
+fn an_mmp_block_where_none_can_be() {
+    use std::os::unix::fs::FileExt;
+    let folder = folder();
+    let image = folder.path().join("image");
+    mke2fs(&image, "-t ext4 -b 1024 -O ^metadata_csum", "16M").expect("mke2fs");
+    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    for number in [0u64, u64::MAX, 1, 16384] {
+        let file = std::fs::OpenOptions::new().write(true).open(&image).expect("open");
+        file.write_all_at(&number.to_le_bytes(), 1024 + 0x168).expect("write");
+        let words = format!("MMP block number {number} is none of 2 to 16383; repair it from a");
+        for arguments in ["-n -O ^mmp", "-O ^mmp", "--no-guard -O ^mmp", "-f -E clear_mmp"] {
+            refused(&image, arguments, 1, &words);
+        }
+    }
+    // Plain e2fsck gives up on it.
+    let fixed = run("e2fsck", ["-fy", "-b", "8193", "-B", "1024", &image.to_string_lossy()]);
+    assert!(fixed.code <= 1, "{fixed:?}");
+    assert_clean(&image, "repaired from a backup");
+    assert_ne!(header(&image, "MMP block number"), 16384);
+}
+
+/// Who cannot be told of a result is told whether the change was made.
+#[test]
+fn a_result_that_cannot_be_written() {
+    let folder = folder();
+    let image = folder.path().join("image");
+    mke2fs(&image, "-t ext4", "16M").expect("mke2fs");
+    for (arguments, words) in [
+        ("-n -O mmp", "nothing changed; cannot write the result"),
+        ("-O mmp", "the change was made, but cannot write the result"),
+        ("-O mmp", "nothing changed; cannot write the result"),
+        ("--no-guard --json -O ^mmp", "the change was made, but cannot write the result"),
+        ("--json -E mmp_update_interval=999", "too big: 999; cannot write the result"),
+    ] {
+        let script = format!("\"$0\" {arguments} \"$1\" >/dev/full");
+        let program = OsStr::new(env!("CARGO_BIN_EXE_mmptune"));
+        let ended = run("sh", [OsStr::new("-c"), OsStr::new(&script), program, image.as_os_str()]);
+        assert_eq!(ended.code, 2, "{arguments}: {ended:?}");
+        assert!(ended.err.contains(words), "{arguments}: {ended:?}");
+    }
+    assert!(crate::power::is_off(&image));
 }

@@ -83,6 +83,8 @@ fn a_killed_e2fsck_is_cleared() {
     assert!(ended.err.contains("mmptune -f -E clear_mmp"), "{ended:?}");
     let (ended, took) = timed(|| mmptune("-f -E clear_mmp", &image));
     assert_eq!(ended.code, 0, "{ended:?}");
+    // One that waits at a question does not.
+    assert!(ended.err.contains("waits at a question"), "{ended:?}");
     // A living e2fsck writes once a minute.
     assert!(took >= Duration::from_secs(66), "{took:?}");
     assert_eq!(sequence(&image), "ff4d4d50");
@@ -140,4 +142,33 @@ fn a_crashed_server_leaves_a_journal_to_replay_first() {
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.err.contains("the journal needs recovery"), "{ended:?}");
     assert_eq!(differences(&before, &image), []);
+}
+
+/// A file system mounted elsewhere has a journal to replay and is not clean: what is said is who
+/// has it, not that e2fsck should be run.
+#[test]
+fn a_device_mounted_elsewhere_is_in_use() {
+    let folder = folder();
+    let image = folder.path().join("image");
+    for (request, arguments) in [
+        ("feature needs_recovery", "-O ^mmp"),
+        ("feature needs_recovery", "-n -f -O ^mmp"),
+        ("ssv state 0", "-E mmp_update_interval=9"),
+    ] {
+        made(&image);
+        assert_eq!(mmptune("-O mmp", &image).code, 0);
+        let debugfs = ["-w", "-c", "-R", request].map(OsStr::new);
+        must("debugfs", debugfs.into_iter().chain([image.as_os_str()]));
+        set_sequence(&image, "0x10");
+        std::thread::scope(|scope| {
+            let change = scope.spawn(|| mmptune(arguments, &image));
+            std::thread::sleep(Duration::from_secs(2));
+            set_sequence(&image, "0x11");
+            let ended = change.join().expect("joined");
+            assert_eq!(ended.code, 1, "{arguments}: {ended:?}");
+            assert!(ended.err.contains("in use by node '"), "{arguments}: {ended:?}");
+            assert!(!ended.err.contains("e2fsck"), "{arguments}: {ended:?}");
+        });
+        assert_eq!(sequence(&image), "00000011", "{arguments}");
+    }
 }

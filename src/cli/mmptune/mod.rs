@@ -1,5 +1,6 @@
 //! `mmptune`: MMP on, off, another interval, the block cleared.
 
+mod guard;
 mod options;
 mod outcome;
 mod work;
@@ -61,13 +62,21 @@ pub fn main() -> ExitCode {
             Ok(done) => (DONE, done.message()),
             Err(stop) => (stop.code, stop.message.clone()),
         };
+        let device = shown(&arguments.device).to_string();
+        // Whoever reads this must know what became of the device.
+        let unsaid = match &outcome {
+            Ok(done) if done.is_made() => {
+                format!("{device}: the change was made, but cannot write the result")
+            }
+            Ok(_) => format!("{device}: nothing changed; cannot write the result"),
+            Err(stop) => format!("{}; cannot write the result", stop.message),
+        };
         if arguments.json {
-            let device = shown(&arguments.device).to_string();
             let fields = TuneFields::new(device, code, message, outcome.ok());
             let text = Document::new(NAME, vec![fields]).render()?;
-            emit(&text).context("cannot write the result")?;
+            emit(&text).context(unsaid)?;
         } else if code == DONE {
-            emit(&message).context("cannot write the result")?;
+            emit(&message).context(unsaid)?;
         } else {
             complain(NAME, message);
         }

@@ -19,6 +19,11 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    /// Whether the device was changed.
+    pub(super) fn is_made(&self) -> bool {
+        self.after.is_some() && self.plan.is_none()
+    }
+
     /// One or more whole lines; none where tune2fs says nothing either.
     pub(super) fn message(&self) -> String {
         let Some(after) = &self.after else {

@@ -9,14 +9,17 @@ use std::thread;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 
+use super::guard::{Broken, Guard, Lookout};
 use super::outcome::Outcome;
 use super::{NAME, Stop};
-use crate::daemon::{self, Alarm, FsckHold, NotHeld, drive, now, our_names};
+use crate::daemon::{
+    self, Alarm, FsckHold, Left, NotHeld, NotReleased, Unmarked, drive, now, our_names,
+};
 use crate::device::{DeviceError, MmpDevice, Plain, Reader, Writer, shown};
-use crate::layout::{BlockNumber, MmpBlock, Superblock};
-use crate::protocol::{Machine, Phase, Refusal, Still, Stillness, Verdict};
-use crate::report::{Holder, Progress, complain, describe_refusal, seconds_text};
-use crate::tune::{Change, Disk, Obstacle, Plan, Source, Stamp, Stopped, Survey, carry_out};
+use crate::layout::{BlockNumber, Sequence, Superblock};
+use crate::protocol::{Check, Machine, Phase, Refusal, Still, Stillness, Verdict};
+use crate::report::{Holder, Progress, complain, describe_refusal, describe_verdict, seconds_text};
+use crate::tune::{Change, Disk, Obstacle, Plan, Source, Stamp, Step, Stopped, Survey, carry_out};
 
 /// A thread that waits for a signal needs little.
 const STACK: usize = 64 * 1024;
@@ -30,36 +33,6 @@ pub(super) struct Work {
     pub(super) guard: bool,
     /// Whether to keep silent about what is waited for and overridden.
     pub(super) quiet: bool,
-}
-
-/// What guards a device with MMP while it is changed.
-enum Guard {
-    /// Waived.
-    None,
-    /// Our FSCK in the block.
-    Held(FsckHold),
-    /// The block was seen not to change, and must not have changed since.
-    Watched(MmpBlock),
-}
-
-impl Guard {
-    /// Whether the block still says what it did.
-    fn stands(&self, device: &mut MmpDevice<Writer>) -> io::Result<bool> {
-        match self {
-            Guard::None => Ok(true),
-            Guard::Held(hold) => hold.stands(device),
-            Guard::Watched(block) => Ok(device.read()? == *block),
-        }
-    }
-}
-
-/// Why a change must not go on.
-#[derive(Debug, thiserror::Error)]
-enum Broken {
-    #[error("somebody else wrote the MMP block")]
-    Written,
-    #[error("cannot read the MMP block: {}", Plain(.0))]
-    Unreadable(io::Error),
 }
 
 impl Work {
@@ -101,7 +74,7 @@ impl Work {
             self.guarded(device, &before)?
         } else {
             let plan = self.plan(&mut writer, &before)?;
-            self.write(&plan, &mut writer, |_| Ok(()))?;
+            self.write(&plan, &mut writer, |_, _| Ok(()))?;
             plan.after().clone()
         };
         Ok(self.outcome(before, Some(after)))
@@ -115,23 +88,35 @@ impl Work {
     ) -> Result<Superblock, Stop> {
         let guard = self.claim(&mut device)?;
         let result = self.change(&mut device, before, &guard);
-        let released = match (&result, guard) {
-            // The block is free now, and no longer ours to write.
-            (Ok(after), Guard::Held(_)) if !after.features().mmp() => Ok(true),
-            (Err(_), Guard::Held(_)) if !still_on(&mut device) => Ok(true),
-            (_, Guard::Held(hold)) => hold.release(&mut device),
-            (_, Guard::None | Guard::Watched(_)) => Ok(true),
+        let on = match &result {
+            Ok(after) => after.features().mmp(),
+            Err(_) => still_on(&mut device),
         };
-        let left = match released {
-            Ok(true) => return result,
-            Ok(false) => Broken::Written.to_string(),
-            Err(error) => Broken::Unreadable(error).to_string(),
+        // With MMP off the block is free, and no longer ours to write.
+        let (Guard::Held(hold), true) = (guard, on) else { return result };
+        let left = match (hold.release(&mut device), &result) {
+            // Of a change that failed it has been said already.
+            (Ok(()), _) | (Err(NotReleased::Taken(_)), Err(_)) => return result,
+            (Err(NotReleased::Taken(found)), Ok(_)) => {
+                let broken = Broken::written(found, &device);
+                return Err(self.refused(format!("changed, but {broken}; {}", self.stop_it())));
+            }
+            (Err(error), _) => format!("{error}; it may be left at fsck: {}", self.free_it()),
         };
-        let left = format!("the MMP block is not left clean: {left}; see 'mmpcheck'");
         Err(match result {
-            Ok(_) => self.refused(format!("changed, but {left}")),
+            Ok(_) => self.trouble(format!("changed, but {left}")),
             Err(stop) => Stop { message: format!("{}; {left}", stop.message), ..stop },
         })
+    }
+
+    /// How to free a block left at fsck.
+    fn free_it(&self) -> String {
+        format!("free it with 'mmptune -f -E clear_mmp {}'", shown(&self.path))
+    }
+
+    /// What to do where somebody else took the device from under a change.
+    fn stop_it(&self) -> String {
+        format!("stop whoever uses it, then run 'e2fsck -f {}'", shown(&self.path))
     }
 
     fn change(
@@ -144,11 +129,8 @@ impl Work {
             return Err(self.refused("somebody changed the file system meanwhile; try again"));
         }
         let plan = self.plan(device.device_mut(), before)?;
-        self.write(&plan, device, |device| match guard.stands(device) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Broken::Written),
-            Err(error) => Err(Broken::Unreadable(error)),
-        })?;
+        let mut lookout = Lookout::new(guard);
+        self.write(&plan, device, |device, step| lookout.look(step, device))?;
         Ok(plan.after().clone())
     }
 
@@ -156,13 +138,19 @@ impl Work {
         &self,
         plan: &Plan,
         disk: &mut D,
-        look: impl FnMut(&mut D) -> Result<(), Broken>,
+        look: impl FnMut(&mut D, &Step) -> Result<(), Broken>,
     ) -> Result<(), Stop> {
         // From here on a signal must not leave half a change behind.
         ending_signals().thread_block().map_err(|errno| self.trouble(errno.desc()))?;
         carry_out(plan, disk, look).map_err(|stopped| match &stopped {
             Stopped::Looked { why, begun: false } => {
                 self.refused(format!("{why}; nothing changed"))
+            }
+            Stopped::Looked { why: why @ Broken::Written { .. }, begun: true } => {
+                self.refused(format!(
+                    "{why}; the change had begun, nothing more was written: {}",
+                    self.stop_it()
+                ))
             }
             _ => self.trouble(format!(
                 "{stopped}; the change is incomplete: run 'e2fsck -f {}' before it is used",
@@ -182,8 +170,7 @@ impl Work {
             return Ok(Guard::None);
         }
         // From here on a signal must not leave a claim behind.
-        let stop = stop_on_signals().map_err(|error| self.trouble(Plain(&error)))?;
-        let alarm = Alarm::new(&stop).map_err(|error| self.trouble(Plain(&error)))?;
+        let alarm = self.alarm()?;
         let line = Progress::new(!self.quiet).line(&self.path, 0);
         let show = |phase: Phase<'_>| line.show(phase, now().instant);
         if self.change.clear {
@@ -192,10 +179,35 @@ impl Work {
         FsckHold::claim(&self.path, device, &alarm, show).map(Guard::Held).map_err(
             |not| match not {
                 NotHeld::Io(error) => self.trouble(Plain(&error)),
-                NotHeld::Overtaken => self.refused("the claim ran out before it could be used"),
+                NotHeld::Unmarked { why, left } => self.unmarked(&why, &left),
                 NotHeld::Refused { why, left_behind } => self.not_held(device, &why, left_behind),
             },
         )
+    }
+
+    /// An alarm that also rings when the program is told to end.
+    fn alarm(&self) -> Result<Alarm, Stop> {
+        stop_on_signals().and_then(|stop| Alarm::new(&stop)).map_err(|e| self.trouble(Plain(&e)))
+    }
+
+    fn unmarked(&self, why: &Unmarked, left: &Left) -> Stop {
+        let left = match left {
+            Left::Nothing => String::new(),
+            Left::Active => {
+                "; our own claim is left in the MMP block: it is stale after the guard \
+                             interval, try again then"
+                    .to_owned()
+            }
+            Left::Fsck => format!("; the MMP block is left at fsck: {}", self.free_it()),
+            Left::Unseen => {
+                format!("; the MMP block may be left at fsck: {}", self.free_it())
+            }
+        };
+        let message = format!("{why}; nothing changed{left}");
+        match why {
+            Unmarked::Late | Unmarked::Taken => self.refused(message),
+            Unmarked::Fault(_) => self.trouble(message),
+        }
     }
 
     fn not_held(&self, device: &MmpDevice<Writer>, why: &Refusal, left_behind: bool) -> Stop {
@@ -223,6 +235,12 @@ impl Work {
         alarm: &Alarm,
         show: impl Fn(Phase<'_>),
     ) -> Result<Guard, Stop> {
+        if device.read().is_ok_and(|block| block.sequence() == Sequence::Fsck) {
+            self.warn(
+                "fsck: an e2fsck that waits at a question shows no sign of life: make sure that \
+                 none runs on the node named in the block",
+            );
+        }
         let mut still = Still::new(device.area().update_interval);
         let ControlFlow::Continue(outcome) = drive(&mut still, device, alarm, |still| {
             show(still.phase());
@@ -259,16 +277,45 @@ impl Work {
         if end.is_none_or(|end| end.0 > reader.size()) {
             return Err(self.refused("the file system ends beyond the device; run 'e2fsck -f'"));
         }
+        if superblock.features().mmp() {
+            superblock.mmp().map_err(|error| self.refused(error))?;
+        }
         for obstacle in Obstacle::all(&superblock, &self.change) {
-            if !obstacle.can_be_overridden() {
-                return Err(self.refused(obstacle));
+            if let (Some(fact), 1..) = (obstacle.overridable(), self.force) {
+                self.warn(format!("-f: going on, although it {fact}"));
+                continue;
             }
-            if self.force == 0 {
-                return Err(self.refused(format!("{obstacle}, or go on with -f")));
+            if obstacle.may_be_use() {
+                self.not_in_use(reader, &superblock)?;
             }
-            self.warn(format!("-f: going on, although it {obstacle}"));
+            let way_out = if obstacle.overridable().is_some() { ", or go on with -f" } else { "" };
+            return Err(self.refused(format!("{obstacle}{way_out}")));
         }
         Ok(superblock)
+    }
+
+    /// Makes sure that what looks left behind is not in use: a repair would do harm then.
+    fn not_in_use(&self, reader: &mut Reader, superblock: &Superblock) -> Result<(), Stop> {
+        let mut device = MmpDevice::with_superblock(reader, superblock).map_err(device_stop)?;
+        let alarm = self.alarm()?;
+        let line = Progress::new(!self.quiet).line(&self.path, 0);
+        let mut check = Check::new(device.area().update_interval, false, now().instant);
+        let ControlFlow::Continue(verdict) = drive(&mut check, &mut device, &alarm, |check| {
+            line.show(check.phase(), now().instant);
+            ControlFlow::<Infallible>::Continue(())
+        })
+        .map_err(|error| self.trouble(Plain(&error)))?;
+        let told = describe_verdict(&self.path, device.area().block, &verdict);
+        match verdict {
+            Verdict::InUse { .. } | Verdict::Fsck { .. } | Verdict::Unknown { .. } => {
+                Err(Stop::refused(told))
+            }
+            Verdict::Stopped => Err(Stop::trouble(told)),
+            Verdict::Clean { .. }
+            | Verdict::Stale { .. }
+            | Verdict::Invalid { .. }
+            | Verdict::Unreadable(_) => Ok(()),
+        }
     }
 
     fn plan<S: Source>(&self, source: &mut S, before: &Superblock) -> Result<Plan, Stop> {
@@ -287,9 +334,10 @@ fn device_stop(error: DeviceError) -> Stop {
     if error.is_busy() || read_only { Stop::refused(message) } else { Stop::trouble(message) }
 }
 
-/// Whether the superblock on the device says that MMP is on.
+/// Whether MMP is on by the superblock on the device, or may be.
 fn still_on(device: &mut MmpDevice<Writer>) -> bool {
-    device.device_mut().superblock().is_ok_and(|superblock| superblock.features().mmp())
+    let superblock = device.device_mut().superblock();
+    superblock.map_or(true, |superblock| superblock.features().mmp())
 }
 
 fn ending_signals() -> SigSet {

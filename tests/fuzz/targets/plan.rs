@@ -59,7 +59,7 @@ pub(super) fn plan(data: &[u8]) -> bool {
         repair(&mut disk, &superblock);
     }
     let refused = Obstacle::all(&superblock, &wish.change);
-    if refused.iter().any(|obstacle| !wish.forced || !obstacle.can_be_overridden()) {
+    if refused.iter().any(|obstacle| !wish.forced || obstacle.overridable().is_none()) {
         return false;
     }
     disk.takes = if wish.takes == 0 { WRITES } else { wish.takes };
@@ -103,7 +103,7 @@ fn change(
         }
     };
     let mut looks = 0;
-    let ended = carry_out(&plan, disk, |_| {
+    let ended = carry_out(&plan, disk, |_, _| {
         looks += 1;
         if looks == disturbed { Err("disturbed") } else { Ok(()) }
     });
@@ -160,7 +160,7 @@ fn check(disk: &mut Sparse, plan: &Plan, change: &Change, before: &Superblock) {
 fn back(mut disk: Sparse, before: &Superblock, after: &Superblock, on: bool) {
     if !Obstacle::all(after, &Change { mmp: Some(on), ..Change::default() })
         .iter()
-        .all(Obstacle::can_be_overridden)
+        .all(|obstacle| obstacle.overridable().is_some())
     {
         return;
     }
