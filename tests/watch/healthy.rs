@@ -56,11 +56,14 @@ fn work(device: &Loop, index: usize, over: &AtomicBool) {
         let mount = Mount::new(device.path()).expect("mount");
         let folder = format!("--directory={}", mount.dir().display());
         let fio = ["--name=load", "--rw=randrw", "--bs=4k-64k", "--size=16M", "--rate_iops=40"];
-        let more = ["--time_based", "--runtime=1d", "--fsync=32", &folder];
+        // In one process: what it forks would outlive it, and keep the file system mounted.
+        let more = ["--thread", "--time_based", "--runtime=1d", "--fsync=32", &folder];
         let fio = Running::start("fio", &[&fio[..], &more].concat());
         wait(spell, over);
         drop(fio);
         drop(mount);
+        let mounted = run("findmnt", &["--source", device.name()]);
+        assert_eq!(mounted.code, 1, "not unmounted: {}", mounted.out);
     }
 }
 
