@@ -3,7 +3,7 @@
 //! Rooms, top to bottom; arrows go down only:
 //!
 //! - [`cli`]: what each program's command line means, and the few lines that wire the rest
-//! - [`target`]: a target as a cluster's resource: start, stop, how it does, whether a node is gone
+//! - [`cluster`]: a target as a cluster's resource: start, stop, how it does, whether a node is gone
 //! - [`survey`]: all file systems of the machine side by side, and what is wrong with them
 //! - [`mount`]: the mount helper: options, handover to the real mount
 //! - [`daemon`]: threads, deadlines, real time, what to do on a loss
@@ -14,6 +14,7 @@
 //! - [`layout`]: what lies on the disk, bytes in, bytes out
 
 pub mod cli;
+pub mod cluster;
 pub mod daemon;
 pub mod device;
 pub mod layout;
@@ -21,5 +22,4 @@ pub mod mount;
 pub mod protocol;
 pub mod report;
 pub mod survey;
-pub mod target;
 pub mod tune;

@@ -9,15 +9,15 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use super::common::{duration, run};
+use crate::cluster::{
+    Health, MonitorError, Presence, StartRequest, StopRequest, Target, monitor, start, stop,
+    validate, watch_for,
+};
 use crate::device::shown;
 use crate::mount::real_type;
 use crate::protocol::{Pulse, ReadError, Stillness};
 use crate::report::exit::{DONE, REFUSED, TARGET_NOT_MOUNTED, TROUBLE};
 use crate::report::{Holder, complain, emit, seconds_text};
-use crate::target::{
-    Health, MonitorError, Presence, StartRequest, StopRequest, Target, monitor, start, stop,
-    validate, watch_for,
-};
 
 const NAME: &str = "mmptarget";
 
@@ -200,7 +200,7 @@ pub fn main() -> ExitCode {
 /// A finished start, in a line and a code.
 fn tell(
     target: &Target,
-    ended: Result<bool, crate::target::StartError>,
+    ended: Result<bool, crate::cluster::StartError>,
     word: impl Fn(bool) -> &'static str,
 ) -> u8 {
     match ended {
