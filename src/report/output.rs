@@ -28,8 +28,12 @@ pub fn complain(program: &str, message: impl Display) {
 }
 
 /// Puts `text` in the place of a file, all of it or nothing: whoever reads the file meanwhile, or
-/// after a crash, finds the old content or the new.
+/// after a crash, finds the old content or the new. A pipe or a device is written to: in its place
+/// (`/dev/null`) a file would be a disaster.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes());
+    }
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     // Not `*.prom`: collectors would read it.
     let mut hidden = OsString::from(".");
@@ -85,6 +89,11 @@ mod tests {
         assert!(replace(&folder.path().join("dir"), "text").is_err());
         assert!(replace(Path::new("/nonexistent/x"), "text").is_err());
         assert!(replace(Path::new("/"), "text").is_err());
+        let null = folder.path().join("null");
+        std::os::unix::fs::symlink("/dev/null", &null).expect("link");
+        replace(&null, "text").expect("written");
+        assert!(fs::symlink_metadata(&null).expect("still there").is_symlink());
+        fs::remove_file(&null).expect("remove");
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 2);
     }
 }

@@ -285,7 +285,7 @@ impl Work {
                 self.warn(format!("-f: going on, although it {fact}"));
                 continue;
             }
-            if obstacle.may_be_use() {
+            if obstacle.may_be_use() && superblock.features().mmp() {
                 self.not_in_use(reader, &superblock)?;
             }
             let way_out = if obstacle.overridable().is_some() { ", or go on with -f" } else { "" };
