@@ -164,7 +164,7 @@ fn lasting(on: On, said: &str) {
     holder.wait_for(said, SLACK);
     let ended = holder.end(GUARD + 2 * SLACK);
     assert_eq!(ended.code, 123, "{}", ended.err);
-    assert!(ended.err.contains(": lost: "), "{}", ended.err);
+    assert!(ended.err.contains("a lease is lost or about to end"), "{}", ended.err);
     assert_eq!(kill(command, None), Err(Errno::ESRCH), "the command lives");
     let writes = disk.writes();
     let left = disk.image.block();
