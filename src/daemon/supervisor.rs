@@ -221,11 +221,13 @@ impl Supervisor {
         if let Some(until) = until {
             self.timer.arm(until)?;
         }
-        let timer = until.map(|_| self.timer.as_fd());
-        let guardian = self.guardian.as_ref().map(AsFd::as_fd);
-        let fds = [Some(self.signals.as_fd()), Some(self.wake.as_fd()), timer, guardian];
-        let fds = fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        match poll(&mut fds.collect::<Vec<_>>(), PollTimeout::NONE) {
+        // Nothing is allocated here; what there is not is another look at what there is.
+        let wake = self.wake.as_fd();
+        let timer = until.map_or(wake, |_| self.timer.as_fd());
+        let guardian = self.guardian.as_ref().map_or(wake, AsFd::as_fd);
+        let mut fds = [self.signals.as_fd(), wake, timer, guardian]
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
