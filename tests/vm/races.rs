@@ -79,10 +79,12 @@ fn both(pair: &Pair, on_a: &str, on_b: &str, offset: f64) -> (Reply, Reply) {
 /// lost. If this does not happen here, the races below prove nothing.
 fn stock(pair: &Pair, disk: &Disk) {
     disk.format();
-    disk.connect(&pair.a, Delay::seconds(0.0, 2.0));
+    disk.connect(&pair.a, Delay::seconds(0.0, 4.0));
     disk.connect(&pair.b, Delay::default());
     let mount = disk.mount("ext4", "rw");
-    let (a, b) = both(pair, &mount, &mount, 0.5);
+    // A's look must come before B's write, and B's look before A's write lands: wide enough for
+    // machines that are emulated on a busy one.
+    let (a, b) = both(pair, &mount, &mount, 1.5);
     assert_eq!((a.code, b.code), (0, 0), "one was refused: {} {}", a.said, b.said);
     disk.relieve(&pair.a);
     for node in [&pair.a, &pair.b] {
