@@ -28,7 +28,7 @@ fn read<D: AsMut<Reader>>(device: &mut MmpDevice<D>) -> ReadResult {
     let block = device.read().map_err(|error| ReadError::Io(fault(&error)))?;
     match block.verify(device.area().checksum) {
         Ok(()) => Ok(block),
-        Err(why) => Err(ReadError::Invalid { block, why }),
+        Err(why) => Err(ReadError::Invalid { block: Box::new(block), why }),
     }
 }
 

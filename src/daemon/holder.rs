@@ -116,8 +116,20 @@ pub(super) struct Holder {
 
 enum Stage {
     Opening,
-    Claiming { device: MmpDevice<Writer>, claim: Claim, narrator: Narrator },
-    Holding { device: MmpDevice<Writer>, hold: Hold, first_lease: Instant, held: bool },
+    /// Larger than the others, and soon over.
+    Claiming(Box<Claiming>),
+    Holding {
+        device: MmpDevice<Writer>,
+        hold: Hold,
+        first_lease: Instant,
+        held: bool,
+    },
+}
+
+struct Claiming {
+    device: MmpDevice<Writer>,
+    claim: Claim,
+    narrator: Narrator,
 }
 
 impl Holder {
@@ -178,17 +190,14 @@ impl Holder {
             draw: random().map_err(Ending::Clock)?,
             patience: self.patience,
         });
-        Ok((Stage::Claiming { device, claim, narrator: Narrator::default() }, None))
+        let claiming = Claiming { device, claim, narrator: Narrator::default() };
+        Ok((Stage::Claiming(Box::new(claiming)), None))
     }
 
-    fn claim(
-        &mut self,
-        mut device: MmpDevice<Writer>,
-        mut claim: Claim,
-        mut narrator: Narrator,
-    ) -> Result<(Stage, Option<Wait>), Ending> {
+    fn claim(&mut self, mut claiming: Box<Claiming>) -> Result<(Stage, Option<Wait>), Ending> {
         let (line, tell) = (&self.line, &self.tell);
-        let step = self.driver.run(&mut claim, &mut device, |claim| {
+        let Claiming { device, claim, narrator } = &mut *claiming;
+        let step = self.driver.run(claim, device, |claim| {
             let instant = now().instant;
             if let Some(line) = line {
                 line.show(claim.phase(), instant);
@@ -200,8 +209,7 @@ impl Holder {
         });
         match step {
             Step::Wait { until, heed_stop } => {
-                let stage = Stage::Claiming { device, claim, narrator };
-                Ok((stage, Some(Wait { until, heed_stop })))
+                Ok((Stage::Claiming(claiming), Some(Wait { until, heed_stop })))
             }
             Step::Done(ClaimOutcome::Refused { why, left_behind }) => {
                 let mmp_block = device.area().block;
@@ -209,6 +217,7 @@ impl Holder {
             }
             Step::Done(ClaimOutcome::Claimed(claimed)) => {
                 self.line = None;
+                let device = claiming.device;
                 let hold = Hold::new(claimed, self.request(&device));
                 self.driver = Driver::new();
                 self.due = now().instant;
@@ -264,9 +273,7 @@ impl Holder {
         loop {
             let (stage, wait) = match std::mem::replace(&mut self.stage, Stage::Opening) {
                 Stage::Opening => self.open(woken)?,
-                Stage::Claiming { device, claim, narrator } => {
-                    self.claim(device, claim, narrator)?
-                }
+                Stage::Claiming(claiming) => self.claim(claiming)?,
                 holding @ Stage::Holding { .. } => {
                     self.stage = holding;
                     return self.hold();

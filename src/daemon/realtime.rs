@@ -13,7 +13,7 @@ use nix::sys::mman::{MlockAllFlags, mlockall};
 use crate::device::kernel;
 
 /// Bytes of its stack that a thread touches beforehand: more than a tick uses.
-const STACK_TOUCHED: usize = 32 * 1024;
+const STACK_TOUCHED: usize = 20 * 1024;
 /// Bit of CAP_IPC_LOCK in a set of capabilities.
 const CAP_IPC_LOCK: u32 = 14;
 /// The file with which a process asks to be spared when memory runs out, and its strongest plea.

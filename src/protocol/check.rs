@@ -79,7 +79,7 @@ impl From<ReadError> for Verdict {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Io(fault) => Verdict::Unreadable(fault),
-            ReadError::Invalid { block, why } => Verdict::Invalid { block, why },
+            ReadError::Invalid { block, why } => Verdict::Invalid { block: *block, why },
         }
     }
 }

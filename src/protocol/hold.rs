@@ -85,7 +85,7 @@ pub enum Notice {
     /// Foreign content while our lease runs: overwritten.
     Defended {
         /// What stood in the block.
-        found: MmpBlock,
+        found: Box<MmpBlock>,
     },
     /// A read failed; tried again at the next tick.
     ReadFailed(ReadError),
@@ -115,7 +115,7 @@ pub struct Hold {
     lease: Instant,
     next_tick: Instant,
     slowest: Duration,
-    foreign: Option<(MmpBlock, Instant)>,
+    foreign: Option<(Box<MmpBlock>, Instant)>,
     /// The check interval that the lease counts by, although more is published, and until when.
     known: Option<(u16, Instant)>,
     fault: Option<ReadError>,
@@ -222,7 +222,7 @@ impl Hold {
             {
                 return Action::Done(HoldOutcome::Lost(Loss::Gone { why }));
             }
-            Err(Some(ReadError::Invalid { block, .. })) => block,
+            Err(Some(ReadError::Invalid { block, .. })) => *block,
             Err(Some(error)) => {
                 self.fault = Some(error.clone());
                 return match (expired, self.stopping) {
@@ -268,13 +268,13 @@ impl Hold {
         // it or to it.
         if found.sequence() != Sequence::Clean {
             let remembered = self.foreign.take().filter(|(_, until)| now.instant < *until);
-            if remembered.is_some_and(|(before, _)| before != found) {
+            if remembered.is_some_and(|(before, _)| *before != found) {
                 return Action::Done(HoldOutcome::Lost(Loss::SecondWriter { found }));
             }
             let c = self.interval(&found).max(self.interval(&self.ours));
-            self.foreign = Some((found.clone(), now.instant + guard_interval(c)));
+            self.foreign = Some((Box::new(found.clone()), now.instant + guard_interval(c)));
         }
-        self.notice = Some(Notice::Defended { found });
+        self.notice = Some(Notice::Defended { found: Box::new(found) });
         self.tick(now)
     }
 

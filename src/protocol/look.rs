@@ -14,7 +14,7 @@ pub enum ReadError {
     /// The device returned something that is no valid MMP block.
     Invalid {
         /// What it returned.
-        block: MmpBlock,
+        block: Box<MmpBlock>,
         /// What is wrong with it.
         why: Invalid,
     },

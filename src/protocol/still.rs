@@ -110,7 +110,7 @@ impl Machine for Still {
             Event::Read { submitted, result } => match result {
                 Ok(block) => self.look(block, true, submitted, now.instant),
                 Err(ReadError::Invalid { block, .. }) => {
-                    self.look(block, false, submitted, now.instant)
+                    self.look(*block, false, submitted, now.instant)
                 }
                 Err(ReadError::Io(fault)) => Action::Done(Stillness::Unreadable(fault)),
             },
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_damaged_block_does_not_say_how_long_to_wait() {
         let why = Invalid::Magic { found: 0 };
-        let bad = || Err(ReadError::Invalid { block: block(Sequence::Clean, !0), why });
+        let bad = || Err(ReadError::Invalid { block: Box::new(block(Sequence::Clean, !0)), why });
         assert_eq!(run(|_| bad()).1, 11);
         let (outcome, _) = run(|s| if s < 5 { bad() } else { Err(ReadError::Io(IoFault(5))) });
         assert_eq!(outcome, Stillness::Unreadable(IoFault(5)));

@@ -133,7 +133,7 @@ impl<'a> Simulation<'a> {
                     };
                     let result = match valid {
                         Ok(()) => Ok(block),
-                        Err(why) => Err(ReadError::Invalid { block, why }),
+                        Err(why) => Err(ReadError::Invalid { block: Box::new(block), why }),
                     };
                     self.members[i].looked = self.now;
                     self.members[i].read = Some(result);

@@ -192,7 +192,9 @@ impl Node {
                 let valid = disk.verify(MmpChecksum::None);
                 let (mut done, mut result) = match valid {
                     Ok(()) => (now, Ok(disk.clone())),
-                    Err(why) => (now, Err(ReadError::Invalid { block: disk.clone(), why })),
+                    Err(why) => {
+                        (now, Err(ReadError::Invalid { block: Box::new(disk.clone()), why }))
+                    }
                 };
                 match self.mishap(false, submitted) {
                     None | Some(Mishap::FailsButLands) => {}
@@ -200,7 +202,7 @@ impl Node {
                     Some(Mishap::Fails) => result = Err(ReadError::Io(FAULT)),
                     Some(Mishap::Torn) => {
                         let why = Invalid::Checksum { stored: 1, computed: 2 };
-                        result = Err(ReadError::Invalid { block: disk.clone(), why });
+                        result = Err(ReadError::Invalid { block: Box::new(disk.clone()), why });
                     }
                 }
                 self.next = Some((done, Step::Tell(Event::Read { submitted, result })));

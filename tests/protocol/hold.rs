@@ -251,7 +251,7 @@ fn what_is_no_mmp_block_is_left_alone() {
 fn says_what_it_saw() {
     let found = active("b", 7);
     let world = run(hold(), &[(5500, found.clone())], 20_000);
-    assert_eq!(world.nodes[0].notices, [Notice::Defended { found }]);
+    assert_eq!(world.nodes[0].notices, [Notice::Defended { found: Box::new(found) }]);
     let faults = vec![Fault::writes(5000, 7500, Mishap::Fails)];
     let world = run(Node { faults, ..hold() }, &[], 20_000);
     assert_eq!(world.nodes[0].notices.len(), 3);

@@ -407,7 +407,7 @@ impl Sentinel {
         }
         self.failure.clone().map(|error| match error {
             ReadError::Io(fault) => Cause::Unreadable(fault),
-            ReadError::Invalid { block, why } => Cause::Invalid { block, why },
+            ReadError::Invalid { block, why } => Cause::Invalid { block: *block, why },
         })
     }
 

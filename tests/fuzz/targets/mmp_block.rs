@@ -122,9 +122,12 @@ impl Script<'_> {
             0..=3 => Err(ReadError::Io(IoFault(i32::from(how) * 5))),
             4 => {
                 let why = Invalid::Checksum { stored: 0, computed: 1 };
-                Err(ReadError::Invalid { block, why })
+                Err(ReadError::Invalid { block: Box::new(block), why })
             }
-            5 => Err(ReadError::Invalid { block, why: Invalid::Magic { found: 0 } }),
+            5 => {
+                let why = Invalid::Magic { found: 0 };
+                Err(ReadError::Invalid { block: Box::new(block), why })
+            }
             6..=15 => {
                 // Somebody else wrote four bytes of it.
                 let place = usize::from(self.byte().unwrap_or(4));

@@ -106,7 +106,7 @@ impl Scene {
 
     pub(super) fn invalid(self, millis: u64, why: Invalid) -> Self {
         let block = block("who knows", Sequence::Active(7));
-        self.result(millis, Err(ReadError::Invalid { block, why }))
+        self.result(millis, Err(ReadError::Invalid { block: Box::new(block), why }))
     }
 
     pub(super) fn local(mut self, millis: u64, local: Local) -> Self {
