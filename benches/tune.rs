@@ -10,12 +10,21 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
 use tempfile::TempDir;
 
 const SIZES: [&str; 5] = ["64M", "1G", "64G", "1T", "8T"];
 const RUNS: usize = 7;
 
+/// Asks this program for [`peak_of_children`].
+const PEAK_OF: &str = "--peak-of";
+
 fn main() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == PEAK_OF) {
+        println!("{}", peak_of_children(&arguments.next().expect("an image")));
+        return;
+    }
     let check = std::env::args().any(|argument| argument == "--check");
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
@@ -144,15 +153,18 @@ fn count_calls(image: &Path) -> usize {
         .sum()
 }
 
-/// Peak resident memory in KiB, from the kernel's accounting of children.
+/// Peak resident memory in KiB. A process counts its parent's memory until it is another program, so
+/// its parent is this one started anew, which is small.
 fn peak(image: &Path) -> u64 {
-    let script = "for f in mmp ^mmp; do \
-                  \"$0\" --no-guard -O $f \"$1\" >/dev/null 2>&1 & wait $!; done";
-    let program = env!("CARGO_BIN_EXE_mmptune");
-    // GNU time is not everywhere; the shell is replaced by a process that only waits.
-    let python = "import os,resource,sys;s=os.spawnvp(os.P_WAIT,'sh',['sh','-c']+sys.argv[1:]);\
-                  print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss);sys.exit(s)";
-    let mut command = Command::new("python3");
-    command.args(["-c", python, script, program]).arg(image);
-    must(&mut command).trim().parse().expect("a number")
+    let anew = std::env::current_exe().expect("this program");
+    must(Command::new(anew).arg(PEAK_OF).arg(image)).trim().parse().expect("a number")
+}
+
+/// Turns MMP on and off; the peak of what was started, in KiB.
+fn peak_of_children(image: &OsStr) -> i64 {
+    for feature in ["mmp", "^mmp"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mmptune"));
+        must(command.args(["--no-guard", "-O", feature]).arg(image));
+    }
+    getrusage(UsageWho::RUSAGE_CHILDREN).expect("usage").max_rss()
 }
