@@ -12,7 +12,7 @@ use crate::{Images, Promise, median, must, promise, ratio, took};
 
 const MMPCHECK: &str = env!("CARGO_BIN_EXE_mmpcheck");
 /// How many of each is measured where a figure is a median.
-const RUNS: usize = 5;
+const RUNS: usize = 15;
 
 /// Stale devices checked, all at once, and one after the other as e2mmpstatus would.
 pub(crate) fn stale() -> Vec<Promise> {
@@ -41,12 +41,13 @@ pub(crate) fn stale() -> Vec<Promise> {
 pub(crate) fn verdict() -> Vec<Promise> {
     println!("| device | mmpcheck (median) | e2mmpstatus | ratio |\n| --- | --- | --- | --- |");
     let mut promises = Vec::new();
-    let mut compare = |what: &str, path: &Path, least: f64| {
+    // `interval` is how often it is written, in seconds.
+    let mut compare = |what: &str, path: &Path, interval: u64, least: f64| {
         let theirs = thread::scope(|scope| {
             let theirs = scope.spawn(|| took(Command::new("e2mmpstatus").arg(path)));
             let runs = (0..RUNS).map(|_| {
-                // At any moment between two writes.
-                thread::sleep(Duration::from_millis(fastrand::u64(..1500)));
+                // At any moment between two writes: the last run ended with one.
+                thread::sleep(Duration::from_millis(fastrand::u64(..1000 * interval)));
                 took(Command::new(MMPCHECK).arg(path))
             });
             let ours = median(runs.collect());
@@ -62,10 +63,10 @@ pub(crate) fn verdict() -> Vec<Promise> {
         promises.push(promise(format!("{what}: {least} times as fast"), times >= least));
     };
     let clean = Images::new(1, &[]);
-    compare("clean", &clean.paths[0], 0.0);
+    compare("clean", &clean.paths[0], 1, 0.0);
     let held = Images::new(1, &[]);
     let holder = Holder::start(&held.paths);
-    compare("held by mmpd", &held.paths[0], 15.0);
+    compare("held by mmpd", &held.paths[0], 1, 15.0);
     drop(holder);
     let kernel = Images::new(1, &[]);
     let mut losetup = Command::new("losetup");
@@ -73,7 +74,7 @@ pub(crate) fn verdict() -> Vec<Promise> {
     let device = must(&mut losetup).trim().to_owned();
     let dir = TempDir::new().expect("folder");
     must(Command::new("mount").args(["-text4", &device]).arg(dir.path()));
-    compare("mounted", Path::new(&device), 4.0);
+    compare("mounted", Path::new(&device), 5, 4.0);
     must(Command::new("umount").arg(dir.path()));
     must(Command::new("losetup").args(["--detach", &device]));
     promises
