@@ -93,7 +93,11 @@ struct Images {
 
 impl Images {
     fn new(count: usize, prepare: &[&str]) -> Self {
-        let folder = TempDir::new().expect("folder");
+        Self::new_in(&std::env::temp_dir(), count, prepare)
+    }
+
+    fn new_in(place: &Path, count: usize, prepare: &[&str]) -> Self {
+        let folder = TempDir::new_in(place).expect("folder");
         let template = folder.path().join("template");
         let options = ["-qF", "-text4", "-Ommp,^has_journal", "-b4096", "-N16"];
         must(Command::new("mke2fs").args(options).arg(&template).arg("1M"));
