@@ -12,7 +12,7 @@ use super::drive::{BlockIo, Driver, Step};
 use super::pool::{Task, Wait};
 use super::supervisor::Teller;
 use super::vital::{self, Vital};
-use crate::device::{DeviceError, MmpDevice, Writer, kernel_path, shown};
+use crate::device::{DeviceError, MmpDevice, Plain, Writer, kernel_path, shown};
 use crate::layout::{BlockNumber, MmpBlock, Names};
 use crate::protocol::{
     Claim, ClaimOutcome, ClaimRequest, Hold, HoldOutcome, HoldRequest, Instant, IoFault, Loss,
@@ -51,8 +51,8 @@ pub enum Ending {
     Lost(Loss),
     /// Declared lost by the supervisor while the device did not answer; it has answered now.
     Revoked {
-        /// What stands in the block now, where it could be read and is not ours.
-        found: Option<MmpBlock>,
+        /// What stands in the block now, where that is not ours.
+        found: std::io::Result<Option<MmpBlock>>,
     },
     /// The kernel refused a timer.
     Clock(std::io::Error),
@@ -77,9 +77,14 @@ impl Ending {
                 "{device}: not left clean: {error}; the next mount waits two guard intervals",
             ),
             Ending::Lost(loss) => describe_loss(path, loss),
-            Ending::Revoked { found } => format!(
+            Ending::Revoked { found: Ok(found) } => format!(
                 "{device}: lost: it answered again after its lease had run out; {}",
                 describe_found(found.as_ref()),
+            ),
+            Ending::Revoked { found: Err(error) } => format!(
+                "{device}: lost: it failed after its lease had run out: {}. See its paths and the \
+                 kernel's log",
+                Plain(error),
             ),
             Ending::Clock(error) => format!("{device}: the kernel refused a timer: {error}"),
         }
@@ -263,7 +268,7 @@ impl Holder {
             }
             Step::Done(HoldOutcome::Lost(loss)) => Ending::Lost(loss),
             Step::Broken(()) => {
-                let found = device.read().ok().filter(|block| !hold.is_ours(block));
+                let found = device.read().map(|block| Some(block).filter(|b| !hold.is_ours(b)));
                 Ending::Revoked { found }
             }
         })

@@ -4,6 +4,7 @@
 //! so that no device delays another. The main thread does no I/O on a device, and so can watch
 //! every lease's end.
 
+mod asking;
 mod child;
 mod clock;
 mod drive;
@@ -23,6 +24,7 @@ mod supervisor;
 mod vital;
 mod watcher;
 
+pub use asking::{Answer, Answers, Due, PATIENCE, ask_all};
 pub use child::{Child, Launch};
 pub use clock::{Alarm, Stop, now};
 pub use drive::{BlockIo, Driver, Step, drive};

@@ -32,15 +32,25 @@ pub struct StatusSocket {
 }
 
 impl StatusSocket {
-    /// Opens it in `dir`, which is made if it is not there.
+    /// Opens it in `dir`, which is made if it is not there, and removes those of processes that
+    /// were killed.
     pub fn open(dir: &Path, devices: Vec<(PathBuf, Arc<Vital>)>) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let path = dir.join(format!("{}.sock", std::process::id()));
-        // Left by a process of the same number that was killed.
-        let _ = fs::remove_file(&path);
-        let listener = UnixListener::bind(&path)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        // Of a name that no other process ever has, and that is seen only once it listens: what is
+        // seen and refuses is dead, and stays so.
+        let name = format!("{}-{:x}", std::process::id(), now().instant.0);
+        let (hidden, path) = (dir.join(format!(".{name}")), dir.join(format!("{name}.sock")));
+        let listener = UnixListener::bind(&hidden)?;
+        let shown = fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600))
+            .and_then(|()| fs::rename(&hidden, &path));
+        if shown.is_err() {
+            let _ = fs::remove_file(&hidden);
+        }
+        shown?;
+        let folder = dir.to_owned();
         thread::Builder::new().name("status".to_owned()).spawn(move || {
+            // What cannot be swept does no harm.
+            let _ = sockets(&folder);
             for client in listener.incoming().flatten() {
                 // One that does not take its answer does without.
                 let _ = answer(client, &devices);
@@ -92,11 +102,11 @@ fn durations(durations: &Durations) -> DurationsFields {
     DurationsFields::new(&durations.counted(), durations.sum(), durations.max())
 }
 
-/// Asks every `mmpd hold` that has its socket in `dir`.
-pub fn ask_status(dir: &Path) -> io::Result<Vec<StatusFields>> {
-    let mut devices = Vec::new();
+/// Connects to every socket in `dir`; removes those that nobody listens to any more.
+fn sockets(dir: &Path) -> io::Result<Vec<(PathBuf, UnixStream)>> {
+    let mut clients = Vec::new();
     let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(devices),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(clients),
         entries => entries?,
     };
     for entry in entries {
@@ -104,18 +114,88 @@ pub fn ask_status(dir: &Path) -> io::Result<Vec<StatusFields>> {
         if path.extension().is_none_or(|extension| extension != "sock") {
             continue;
         }
-        let client = match UnixStream::connect(&path) {
+        match UnixStream::connect(&path) {
             // Its process was killed.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
-            client => client?,
-        };
-        client.set_read_timeout(Some(5 * PATIENCE))?;
-        let mut text = String::new();
-        client.take(ANSWER).read_to_string(&mut text)?;
-        for line in text.lines() {
-            devices.push(serde_json::from_str::<StatusFields>(line)?);
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                // Somebody else may have been quicker.
+                let _ = fs::remove_file(&path);
+            }
+            // It has ended meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            client => clients.push((path, client?)),
+        }
+    }
+    Ok(clients)
+}
+
+/// Asks every `mmpd hold` that has its socket in `dir`. Those that do not answer, because their
+/// process is stopped, are told by their sockets.
+pub fn ask_status(dir: &Path) -> io::Result<(Vec<StatusFields>, Vec<PathBuf>)> {
+    let (mut devices, mut silent) = (Vec::new(), Vec::new());
+    for (path, client) in sockets(dir)? {
+        match ask(client) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => silent.push(path),
+            answer => devices.extend(answer?),
         }
     }
     devices.sort_by(|a, b| a.device.cmp(&b.device));
-    Ok(devices)
+    Ok((devices, silent))
+}
+
+fn ask(client: UnixStream) -> io::Result<Vec<StatusFields>> {
+    client.set_read_timeout(Some(5 * PATIENCE))?;
+    let mut text = String::new();
+    client.take(ANSWER).read_to_string(&mut text)?;
+    Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).expect("list").flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn dead_sockets_go_when_one_starts_and_when_all_are_asked() {
+        let folder = tempfile::tempdir().expect("folder");
+        let dead = || drop(UnixListener::bind(folder.path().join("7-1.sock")).expect("socket"));
+        dead();
+        fs::write(folder.path().join("notes"), "not ours").expect("write");
+        assert_eq!(ask_status(folder.path()).expect("asked"), (vec![], vec![]));
+        assert_eq!(names(folder.path()), ["notes"]);
+        dead();
+        let socket = StatusSocket::open(folder.path(), Vec::new()).expect("socket");
+        let until = now().instant + Duration::from_secs(10);
+        while names(folder.path()).len() > 2 {
+            assert!(now().instant < until, "{:?}", names(folder.path()));
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(socket.path.exists());
+        drop(socket);
+        assert_eq!(names(folder.path()), ["notes"]);
+    }
+
+    #[test]
+    fn one_that_starts_is_not_taken_for_dead() {
+        let folder = tempfile::tempdir().expect("folder");
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::SeqCst) {
+                        drop(sockets(folder.path()));
+                    }
+                });
+            }
+            for _ in 0..200 {
+                let socket = StatusSocket::open(folder.path(), Vec::new()).expect("socket");
+                assert!(socket.path.exists(), "swept");
+            }
+            over.store(true, Ordering::SeqCst);
+        });
+    }
 }

@@ -15,13 +15,23 @@ pub fn shown<S: AsRef<OsStr> + ?Sized>(name: &S) -> Escaped<'_> {
     Escaped(name.as_ref().as_bytes())
 }
 
-/// An operating system's error in its own words, without Rust's "(os error N)".
+/// An operating system's error in its own words, without Rust's "(os error N)", and what to do about
+/// one that is this process's own.
 pub struct Plain<'a>(pub &'a io::Error);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.raw_os_error() {
-            Some(errno) => f.write_str(nix::errno::Errno::from_raw(errno).desc()),
+            Some(errno) => {
+                f.write_str(Errno::from_raw(errno).desc())?;
+                f.write_str(match Errno::from_raw(errno) {
+                    Errno::EMFILE => {
+                        "; raise the limit of this process with 'ulimit -n', or LimitNOFILE= of \
+                         its unit"
+                    }
+                    _ => "",
+                })
+            }
             None => self.0.fmt(f),
         }
     }

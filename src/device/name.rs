@@ -3,9 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::stat::{major, minor};
 
@@ -23,9 +28,15 @@ const TAGS: [(&str, &str); 6] = [
     ("PATH=", "/dev/disk/by-path"),
 ];
 
+/// When no device has answered for so long, those that have not are not waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// One that reads a superblock needs little stack.
+const STACK: usize = 256 * 1024;
+
 /// The path of the device that `spec` means: a path as it is; a tag by udev's link, or else, for a
 /// label or a UUID, by reading the superblock of every block device. More than one match is an
-/// error: which of them is meant must not be guessed.
+/// error, as is one that may be behind a device that does not answer: which of them is meant must not
+/// be guessed.
 pub fn resolve(spec: &OsStr) -> Result<PathBuf, DeviceError> {
     let bytes = spec.as_bytes();
     for (tag, folder) in TAGS {
@@ -90,32 +101,59 @@ fn decode(value: &[u8]) -> Vec<u8> {
     out
 }
 
-fn search(spec: &OsStr, tag: &str, value: &[u8]) -> Result<PathBuf, DeviceError> {
+fn search(spec: &OsStr, tag: &'static str, value: &[u8]) -> Result<PathBuf, DeviceError> {
     let fail = |why: String| DeviceError::Name { spec: spec.to_owned(), why };
-    let matches = |path: &Path| -> bool {
-        let Ok(superblock) = Reader::open(path).and_then(|mut reader| reader.superblock()) else {
-            return false;
-        };
-        match tag {
-            "LABEL=" => superblock.volume_name().0 == value,
-            _ => format_uuid(superblock.uuid()).as_bytes().eq_ignore_ascii_case(value),
-        }
-    };
     if !matches!(tag, "LABEL=" | "UUID=") {
         return Err(fail(format!("udev has no such device ({tag} needs udev's links)")));
     }
-    let found: Vec<PathBuf> = block_devices().into_iter().filter(|path| matches(path)).collect();
+    let (found, silent) = read_all(tag, value).map_err(|error| fail(error.to_string()))?;
+    let listed = |paths: &[PathBuf]| {
+        let names: Vec<String> = paths.iter().map(|path| shown(path).to_string()).collect();
+        names.join(", ")
+    };
     match found.as_slice() {
-        [] => Err(fail("no block device has this name".to_owned())),
-        [path] => Ok(path.clone()),
-        many => {
-            let many: Vec<String> = many.iter().map(|path| shown(path).to_string()).collect();
+        many @ [_, _, ..] => {
+            let many = listed(many);
+            Err(fail(format!("more than one device has this name: {many}; name the device")))
+        }
+        _ if !silent.is_empty() => {
+            let silent = listed(&silent);
             Err(fail(format!(
-                "more than one device has this name: {}; name the device",
-                many.join(", ")
+                "cannot tell which device has this name: {silent} has not answered; name the device"
             )))
         }
+        [path] => Ok(path.clone()),
+        [] => Err(fail("no block device has this name".to_owned())),
     }
+}
+
+/// The devices whose superblock has this name, and those that have not answered.
+fn read_all(tag: &'static str, value: &[u8]) -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let devices = block_devices();
+    let value: Arc<[u8]> = value.into();
+    let (sender, answers) = channel();
+    for (index, path) in devices.iter().cloned().enumerate() {
+        let (sender, value) = (sender.clone(), Arc::clone(&value));
+        thread::Builder::new().stack_size(STACK).spawn(move || {
+            let superblock = Reader::open(&path).and_then(|mut reader| reader.superblock());
+            let has_name = superblock.is_ok_and(|superblock| match tag {
+                "LABEL=" => superblock.volume_name().0 == &value[..],
+                _ => format_uuid(superblock.uuid()).as_bytes().eq_ignore_ascii_case(&value),
+            });
+            // Fails only when nobody waits any more.
+            let _ = sender.send((index, has_name));
+        })?;
+    }
+    drop(sender);
+    let mut answered: Vec<_> = devices.iter().map(|_| None).collect();
+    while let Ok((index, has_name)) = answers.recv_timeout(PATIENCE) {
+        answered[index] = Some(has_name);
+    }
+    let those = |answer| {
+        let both = devices.iter().zip(&answered).filter(|(_, a)| **a == answer);
+        both.map(|(path, _)| path.clone()).collect()
+    };
+    Ok((those(Some(true)), those(None)))
 }
 
 /// A UUID in its usual form.

@@ -113,8 +113,8 @@ fn checksum_verdict(block: &MmpBlock, checksum: MmpChecksum) -> String {
 pub struct VerdictFields {
     device: String,
     /// `clean`, `stale`, `in use`, `fsck`, `unknown`, `bad checksum`, `bad magic`, `unreadable`;
-    /// `error` where the device could not be looked at; of a survey also `hung`, `no mmp`, and
-    /// `active` where it was not watched to the end.
+    /// `error` where the device could not be looked at, `hung` where it did not answer; of a survey
+    /// also `no mmp`, and `active` where it was not watched to the end.
     state: &'static str,
     safe_to_mount: bool,
     exit_code: u8,
@@ -144,11 +144,6 @@ impl VerdictFields {
             watched_s: watched.as_ref().map(Duration::as_secs_f64),
             mmp: verdict.block().map(|block| BlockFields::new(block, area)),
         }
-    }
-
-    /// A device that could not be looked at.
-    pub fn error(device: String, message: String, exit_code: u8) -> Self {
-        Self::undecided(device, "error", message, exit_code, None)
     }
 
     /// A device without a verdict, and its block where it was read.

@@ -76,9 +76,22 @@ impl Progress {
         if !is_listened_to() {
             return;
         }
+        self.aside(|| complain(program, message));
+    }
+
+    /// Has something printed that is to stand above the progress.
+    pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.bars {
-            Some(bars) => bars.suspend(|| complain(program, message)),
-            None => complain(program, message),
+            Some(bars) => bars.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Takes it off the terminal, also the lines of devices that hang.
+    pub fn clear(&self) {
+        if let Some(bars) = &self.bars {
+            // Fails where there is no terminal any more.
+            let _ = bars.clear();
         }
     }
 

@@ -1,5 +1,6 @@
 //! The words for every state, and the sentences made of them.
 
+use std::ffi::OsStr;
 use std::fmt::{self, Display};
 use std::path::Path;
 use std::time::Duration;
@@ -109,6 +110,15 @@ pub fn describe_verdict(path: &Path, mmp_block: BlockNumber, verdict: &Verdict) 
         }
         Verdict::Stopped => format!("{device}: stopped before the answer was known"),
     }
+}
+
+/// A device that does not answer, by the name it was asked for by.
+pub fn describe_hung(name: &(impl AsRef<OsStr> + ?Sized)) -> String {
+    format!(
+        "{}: hung: has not answered; nothing can be said of it. See its paths and the kernel's \
+         log; what uses it hangs too",
+        shown(name),
+    )
 }
 
 /// Why a claim was refused.

@@ -10,7 +10,7 @@ use crate::layout::{MmpArea, MmpBlock, Sequence};
 use crate::protocol::{
     DEFAULT_CHECK_INTERVAL, MAX_CHECK_INTERVAL, Verdict, effective_interval, guard_interval,
 };
-use crate::report::{Holder, describe_verdict, seconds_text};
+use crate::report::{Holder, describe_hung, describe_verdict, seconds_text};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,9 +146,7 @@ fn of_state(device: &Surveyed, wall: u64) -> Option<Finding> {
     let area = device.filesystem.as_ref().and_then(|f| f.area);
     let verdict = match &device.state {
         State::Hung => {
-            let text = "has not answered; nothing can be said of it. See its paths and the \
-                        kernel's log; what uses it hangs too";
-            return Some(finding(HUNG, path, text));
+            return Some(Finding { kind: HUNG, sentence: describe_hung(path) });
         }
         State::Error { unreadable, message } => {
             let kind = if *unreadable { UNREADABLE } else { ERROR };

@@ -1,107 +1,80 @@
-//! A thread a device, and one that waits no longer than it must.
+//! The looks at all devices, side by side, and what each comes to.
 
 use std::convert::Infallible;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
 
 use super::finding::judge;
 use super::{FileSystem, State, Surveyed};
-use crate::daemon::{Alarm, BlockIo, Stop, allow_devices, drive, node_name, now};
+use crate::daemon::{Alarm, Answer, BlockIo, Due, Stop, ask_all, drive, node_name, now};
 use crate::device::{
     DeviceError, KernelWriter, LocalView, MmpDevice, Reader, device_number, filesystem,
     is_read_only, kernel_name, shown,
 };
 use crate::layout::MmpBlock;
-use crate::protocol::{Check, Instant, IoFault, NeverWrites, POLL, ReadResult};
+use crate::protocol::{Check, IoFault, NeverWrites, ReadResult};
 
-/// A thread that looks needs little stack, and there may be a thousand.
-const STACK: usize = 256 * 1024;
-
-/// How long to wait.
+/// What to look for, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// A device that has not answered for so long is called hung.
-    pub patience: Duration,
     /// After so long no device is watched any more.
     pub timeout: Option<Duration>,
     /// Whether a device that holds something else is left out; otherwise that is an error.
     pub skip_others: bool,
 }
 
-/// What a thread has found out so far.
-#[derive(Debug)]
+/// What is known of a device before its result is.
+#[derive(Debug, Default)]
 struct Progress {
-    /// Since when an answer of the device is due.
-    asked: Option<Instant>,
     filesystem: Option<FileSystem>,
     seen: Option<MmpBlock>,
-    end: Option<End>,
 }
 
-#[derive(Clone, Debug)]
+/// Shared by the thread that looks and the one that waits.
+type Board = Mutex<Progress>;
+
+fn progress(board: &Board) -> MutexGuard<'_, Progress> {
+    board.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
 enum End {
     /// There is no file system of this kind.
     Nothing,
     State(State),
 }
 
-/// All threads' progress, and a bell for the one who waits.
-struct Board {
-    rows: Mutex<Vec<Progress>>,
-    bell: Condvar,
-}
-
-impl Board {
-    fn rows(&self) -> MutexGuard<'_, Vec<Progress>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, index: usize, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.rows()[index]);
-    }
-}
-
-/// Looks at all devices side by side: what holds a file system of ext4's kind, or may for all that
-/// could be seen. Takes as long as the longest guard interval plus `patience`, and no longer than
-/// `timeout`; a thread that waits for a device that does not answer stays behind.
+/// Looks at all devices: what holds a file system of ext4's kind, or may for all that could be seen.
+/// Takes as long as the longest guard interval plus the patience with a device that does not answer,
+/// and no longer than `timeout`.
 pub fn look_at_all(paths: &[PathBuf], limits: Limits) -> io::Result<Vec<Surveyed>> {
-    allow_devices(paths.len());
-    let began = now().instant;
     let before = LocalView::take();
-    let fresh = || Progress { asked: Some(began), filesystem: None, seen: None, end: None };
-    let rows = paths.iter().map(|_| fresh()).collect();
-    let board = Arc::new(Board { rows: Mutex::new(rows), bell: Condvar::new() });
-    let stop = Stop::new()?;
-    for (index, path) in paths.iter().enumerate() {
-        let (board, path, stop) = (Arc::clone(&board), path.clone(), stop.clone());
-        thread::Builder::new().stack_size(STACK).spawn(move || {
-            let end = look(&path, limits.skip_others, index, &board, &stop)
-                .unwrap_or_else(|error| End::State(failed(&path, &error)));
-            board.note(index, |row| row.end = Some(end));
-            board.bell.notify_one();
-        })?;
+    let boards: Arc<[Board]> = paths.iter().map(|_| Board::default()).collect();
+    let (theirs, devices, stop) = (Arc::clone(&boards), paths.to_owned(), Stop::new()?);
+    let until = limits.timeout.map(|timeout| now().instant + timeout);
+    let answers = ask_all(paths.len(), until, move |index, due| {
+        let path = &devices[index];
+        look(path, limits.skip_others, &theirs[index], due, &stop)
+            .unwrap_or_else(|error| End::State(failed(path, &error)))
+    })?;
+    let mut surveyed: Vec<_> = paths.iter().map(|_| None).collect();
+    for (index, answer) in answers {
+        let Progress { filesystem, seen } = std::mem::take(&mut *progress(&boards[index]));
+        let state = match (answer, seen) {
+            (Answer::Is(End::Nothing), _) => continue,
+            (Answer::Is(End::State(state)), _) => state,
+            (Answer::Late, Some(block)) => State::Active(block),
+            (Answer::Late | Answer::Hung, _) => State::Hung,
+        };
+        let path = paths[index].clone();
+        surveyed[index] = Some(Surveyed { path, filesystem, state, findings: Vec::new() });
     }
-    let is_hung = |row: &Progress| {
-        row.asked.is_some_and(|asked| now().instant.since(asked) >= limits.patience)
-    };
-    let mut rows = board.rows();
-    loop {
-        let over = limits.timeout.is_some_and(|timeout| now().instant >= began + timeout);
-        if over || rows.iter().all(|row| row.end.is_some() || is_hung(row)) {
-            break;
-        }
-        let woken = board.bell.wait_timeout(rows, POLL);
-        (rows, _) = woken.unwrap_or_else(PoisonError::into_inner);
-    }
-    let sums = paths.iter().zip(&*rows).filter_map(|(path, row)| sum_up(path, row, is_hung(row)));
-    let mut surveyed: Vec<_> = sums.collect();
-    drop(rows);
+    let mut surveyed: Vec<_> = surveyed.into_iter().flatten().collect();
     let after = LocalView::take();
     for device in &mut surveyed {
         if let Some(filesystem) = &mut device.filesystem {
@@ -136,33 +109,20 @@ fn failed(path: &Path, error: &anyhow::Error) -> State {
     State::Error { unreadable, message }
 }
 
-/// A thread's progress as the result it comes to, whether or not it has ended.
-fn sum_up(path: &Path, row: &Progress, is_hung: bool) -> Option<Surveyed> {
-    let state = match (&row.end, &row.seen) {
-        (Some(End::Nothing), _) => return None,
-        (Some(End::State(state)), _) => state.clone(),
-        (None, Some(block)) if !is_hung => State::Active(block.clone()),
-        (None, _) => State::Hung,
-    };
-    let (path, filesystem) = (path.to_owned(), row.filesystem.clone());
-    Some(Surveyed { path, filesystem, state, findings: Vec::new() })
-}
-
-/// Tells when the device is asked, and when it has answered.
+/// Tells when the device is asked, and what it answers.
 struct Told<'a> {
     device: MmpDevice<Reader>,
     board: &'a Board,
-    index: usize,
+    due: &'a Due,
 }
 
 impl BlockIo<NeverWrites> for Told<'_> {
     fn read(&mut self) -> ReadResult {
-        self.board.note(self.index, |row| row.asked = Some(now().instant));
-        let result = BlockIo::<NeverWrites>::read(&mut self.device);
-        self.board.note(self.index, |row| {
-            row.asked = None;
-            row.seen = result.as_ref().ok().cloned().or(row.seen.take());
-        });
+        let device = &mut self.device;
+        let result = self.due.while_asking(|| BlockIo::<NeverWrites>::read(device));
+        if let Ok(block) = &result {
+            progress(self.board).seen = Some(block.clone());
+        }
         result
     }
 
@@ -174,8 +134,8 @@ impl BlockIo<NeverWrites> for Told<'_> {
 fn look(
     path: &Path,
     skip_others: bool,
-    index: usize,
     board: &Board,
+    due: &Due,
     stop: &Stop,
 ) -> anyhow::Result<End> {
     let (reader, superblock) = match filesystem(path) {
@@ -183,22 +143,22 @@ fn look(
         result => result?,
     };
     let device = MmpDevice::with_superblock(reader, &superblock);
-    let known = FileSystem {
+    progress(board).filesystem = Some(FileSystem {
         superblock,
         area: device.as_ref().ok().map(|device| *device.area()),
         kernel_name: kernel_name(path).unwrap_or_default(),
         read_only: is_read_only(path),
         mounts: Vec::new(),
         writer: KernelWriter::Unseen,
-    };
-    board.note(index, |row| (row.asked, row.filesystem) = (None, Some(known)));
+    });
+    due.answered();
     let device = match device {
         Err(error) if error.is_no_mmp() => return Ok(End::State(State::NoMmp)),
         device => device?,
     };
     let mut machine = Check::new(device.area().update_interval, false, now().instant);
     let alarm = Alarm::new(stop).context("cannot make a timer")?;
-    let mut told = Told { device, board, index };
+    let mut told = Told { device, board, due };
     let ControlFlow::Continue(verdict) =
         drive(&mut machine, &mut told, &alarm, |_| ControlFlow::<Infallible>::Continue(()))
             .context("cannot wait")?;

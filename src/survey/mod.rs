@@ -3,7 +3,7 @@
 //!
 //! A device in use is told by the first change of its block, one left by a crash only after the
 //! guard interval; so that is how long it takes. A device that does not answer holds up nobody: it
-//! is named, and its thread left behind.
+//! is named.
 
 mod finding;
 mod look;

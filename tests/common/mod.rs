@@ -4,6 +4,7 @@
 pub(crate) mod disk;
 pub(crate) mod document;
 pub(crate) mod fuse;
+pub(crate) mod hostile;
 pub(crate) mod image;
 pub(crate) mod loops;
 pub(crate) mod program;

@@ -90,13 +90,14 @@ fn hung_check() {
     disk.fail_mmp_block(1, On::Reads, Fault::Hang);
     let check = Running::start("mmpcheck", &[disk.name()]);
     wait_until("it hangs", SLACK, || disk.hangs());
-    thread::sleep(Duration::from_secs(3));
-    let holder = held(disk.image.path());
+    let mut holder = Running::start("mmpd", &["hold", disk.image.name()]);
+    holder.wait_for("claim written", SLACK);
     // What it reads is what stands there now, not what stood there when it asked.
     disk.heal();
-    let ended = check.end(GUARD);
+    let ended = check.end(2 * GUARD);
     assert_eq!(ended.code, 1, "{}", ended.said());
     assert!(ended.out.contains("in use"), "{}", ended.said());
+    holder.wait_for(": held\n", GUARD + SLACK);
     holder.signal(Signal::SIGTERM);
     assert_eq!(holder.end(SLACK).code, 0);
 }

@@ -42,7 +42,7 @@ fn changed(change: impl FnOnce(&Image)) -> Image {
 }
 
 /// The samples as the parser saw them: type, name, labels, value.
-fn parsed(metrics: &str) -> Vec<Value> {
+pub(super) fn parsed(metrics: &str) -> Vec<Value> {
     let folder = TempDir::new().expect("folder");
     let file = folder.path().join("metrics");
     fs::write(&file, metrics).expect("write");
@@ -53,7 +53,7 @@ fn parsed(metrics: &str) -> Vec<Value> {
 }
 
 /// The line's parts, by the grammar of Nagios's plugins: status, text, performance data.
-fn nagios(said: &Ended) -> (String, String, Vec<(String, f64)>) {
+pub(super) fn nagios(said: &Ended) -> (String, String, Vec<(String, f64)>) {
     assert_eq!(said.err, "");
     let line = said.out.strip_suffix('\n').expect("a line");
     assert!(!line.contains('\n') && line.chars().all(|c| !c.is_control()), "{line:?}");

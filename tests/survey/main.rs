@@ -12,6 +12,7 @@ mod disk;
 
 mod forms;
 mod hanging;
+mod hostile;
 mod mounted;
 
 use common::suite::{Need, Suite};
@@ -21,6 +22,7 @@ fn main() -> std::process::ExitCode {
     forms::cases(&mut suite);
     suite.need(&[Need::Root, Need::LoopDevices, Need::KernelExt4, Need::Fuse]);
     mounted::cases(&mut suite);
+    hostile::cases(&mut suite);
     hanging::cases(&mut suite);
     suite.run(32)
 }

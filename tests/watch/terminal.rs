@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use tempfile::TempDir;
+
+use super::common::hostile::{self, assert_harmless};
 use super::common::image::Image;
 use super::common::loops::{Loop, Mount};
 use super::common::program::{command, run, tool};
@@ -10,6 +13,7 @@ use super::telling::{damage, until};
 
 pub(super) fn cases(suite: &mut Suite) {
     suite.case("terminal/eighty_by_twenty_four_and_other_sizes", sizes);
+    suite.case("terminal/hostile_names_do_not_drive_it", hostile_names);
     suite.case("terminal/colours_unless_they_are_not_wanted", colours);
     suite.case("terminal/what_is_no_device_or_no_terminal", refused);
 }
@@ -29,9 +33,17 @@ impl Terminal {
         }
         line += "; echo left with $?; exec sleep 600";
         let size = ["-x", "80", "-y", "24"];
+        let recorded = format!("cat >'{}'", terminal.record().display());
+        let record = [";", "pipe-pane", &recorded];
         // Started without a terminal of its own it knows of none.
-        terminal.tmux(&[&["-f", "/dev/null", "new-session", "-d"], &size[..], &[&line]].concat());
+        let start = ["-f", "/dev/null", "new-session", "-d"];
+        terminal.tmux(&[&start[..], &size, &[&line], &record].concat());
         terminal
+    }
+
+    /// The file into which all goes that is written to the terminal.
+    fn record(&self) -> PathBuf {
+        self.socket.with_extension("record")
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
@@ -91,6 +103,29 @@ fn sizes() {
     terminal.tmux(&["send-keys", "q"]);
     terminal.wait_for(&["left with 0"]);
     assert!(!terminal.lines().concat().contains("mmpwatch"), "the screen is not given back");
+}
+
+fn hostile_names() {
+    let mut images = hostile::images();
+    // One whose path is as bad as what is on it.
+    let folder = TempDir::new().expect("folder");
+    let path = "a\x1b]0;own\x07\n\u{9b}7m\u{202e}.img";
+    images.push(Image::at(folder, path, &images[0].content()));
+    let names: Vec<_> = images.iter().map(Image::name).collect();
+    let terminal = Terminal::new(&images[0], "", &names);
+    terminal.wait_for(&[&format!("devices: {}", names.len())]);
+    images.iter().for_each(hostile::spoil);
+    terminal.wait_for(&[&format!("alarms: {}", names.len())]);
+    terminal.tmux(&["resize-window", "-x", "200", "-y", "50"]);
+    terminal.wait_for(&[r"\x1b]0;own\x07"]);
+    terminal.wait_for(&[r"\u{202e}"]);
+    terminal.lines().iter().for_each(|line| assert_harmless(line));
+    // The terminal would have taken in what is not to be shown.
+    let record = std::fs::read(terminal.record()).expect("record");
+    let record = String::from_utf8(record).expect("UTF-8");
+    for evil in ["\x1b]", "\x07", "\x1b[41;5m", "\x1b[9;9H", "\u{9b}", "\u{202e}", "\u{2028}"] {
+        assert!(!record.contains(evil), "{evil:?}");
+    }
 }
 
 fn colours() {

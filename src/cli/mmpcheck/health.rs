@@ -9,7 +9,7 @@ use std::thread;
 
 use anyhow::{Context, bail};
 
-use super::survey::PATIENCE;
+use crate::daemon::PATIENCE;
 use crate::device::shown;
 use crate::layout::Escaped;
 use crate::report::exit::{DONE, REFUSED};

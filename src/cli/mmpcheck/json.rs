@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::daemon::now;
 use crate::device::{format_uuid, shown};
-use crate::report::{BlockFields, VerdictFields};
+use crate::report::{BlockFields, VerdictFields, describe_hung};
 use crate::survey::{FileSystem, Mounted, State, Surveyed};
 
 /// A surveyed device.
@@ -73,7 +73,7 @@ fn verdict(device: &Surveyed, exit_code: u8) -> VerdictFields {
             }
             state.word().to_owned()
         }
-        State::Hung => format!("{name}: has not answered"),
+        State::Hung => describe_hung(path),
         State::Error { message, .. } => message.clone(),
         State::NoMmp => format!("{name}: {}", crate::layout::SuperblockError::NoMmp),
         State::Active(_) => {

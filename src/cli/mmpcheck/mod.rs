@@ -12,30 +12,29 @@ use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgGroup, Parser};
 
 use super::common::{duration, message, run};
-use crate::daemon::{Alarm, Stop, allow_devices, drive, now, survive};
+use crate::daemon::{Alarm, Answer, BlockIo, Due, Stop, ask_all, drive, now, survive};
 use crate::device::{DeviceError, MmpDevice, Reader, resolve, shown};
 use crate::layout::{MmpArea, MmpBlock};
-use crate::protocol::{Check, Machine, Verdict};
+use crate::protocol::{Check, IoFault, Machine, NeverWrites, ReadResult, Verdict};
 use crate::report::exit::{DONE, NAGIOS_UNKNOWN, REFUSED, TROUBLE};
 use crate::report::{
-    Document, Narrator, Progress, ProgressLine, VerdictFields, complain, describe_verdict, emit,
-    mmp_lines,
+    Document, Narrator, Progress, ProgressLine, VerdictFields, complain, describe_hung,
+    describe_verdict, emit, mmp_lines,
 };
 
 const NAME: &str = "mmpcheck";
-/// A checker needs little stack, and there may be a thousand.
-const STACK: usize = 256 * 1024;
 
 /// Tells whether devices may be mounted: reads the MMP block and, unless it is clean, watches for
 /// the guard interval whether somebody rewrites it. With --all tells what is wrong with the ext4
-/// and ldiskfs file systems of this machine. Never writes to a device.
+/// and ldiskfs file systems of this machine. A device that does not answer for 10 s is called hung,
+/// and holds up nothing. Never writes to a device.
 ///
 /// Exit status: 0 safe to mount, or all is well; 1 in use, not safe, or something was found; 2
 /// could not tell. Of several devices the worst counts. With --nagios: 0 OK; 1 warning; 2 critical;
@@ -103,27 +102,48 @@ pub fn main() -> ExitCode {
     // Nagios takes 2 for critical, also from a command line that is wrong.
     let nagios = std::env::args_os().any(|argument| argument == "--nagios");
     let trouble = if nagios { NAGIOS_UNKNOWN } else { TROUBLE };
-    run(NAME, trouble, |arguments: Arguments| match () {
-        () if arguments.is_survey() => Ok(survive(|| survey::run(&arguments))),
+    run(NAME, trouble, |arguments: Arguments| Ok(survive(|| work(arguments))))
+}
+
+fn work(arguments: Arguments) -> u8 {
+    let nagios = arguments.nagios;
+    let done = match () {
+        () if arguments.is_survey() => survey::run(&arguments),
         () if arguments.info => info(&arguments),
-        () => check(&arguments),
+        () => check(arguments),
+    };
+    done.unwrap_or_else(|error| {
+        if nagios {
+            // Nagios reads standard output only.
+            let _ = emit(&nagios::trouble(&message(&error)));
+            return NAGIOS_UNKNOWN;
+        }
+        complain(NAME, message(&error));
+        TROUBLE
     })
 }
 
 fn info(arguments: &Arguments) -> anyhow::Result<u8> {
+    let specs = arguments.devices.clone();
+    let answers = ask_all(specs.len(), None, move |index, _| read(&specs[index]));
+    let mut answers: Vec<_> = answers.context("cannot look")?.collect();
+    // What is printed of a device does not name it.
+    answers.sort_by_key(|(index, _)| *index);
     let mut worst = DONE;
-    for spec in &arguments.devices {
-        match read(spec) {
-            Ok((area, block)) => {
+    for (index, answer) in answers {
+        match answer {
+            Answer::Is(Ok((area, block))) => {
                 let number = area.block;
                 emit(&format!("{}    mmp_block_number: {number}\n", mmp_lines(&block)))
                     .context("cannot write the result")?;
+                continue;
             }
-            Err(error) => {
-                complain(NAME, error);
-                worst = TROUBLE;
+            Answer::Is(Err(error)) => complain(NAME, error),
+            Answer::Hung | Answer::Late => {
+                complain(NAME, describe_hung(&arguments.devices[index]));
             }
         }
+        worst = TROUBLE;
     }
     Ok(worst)
 }
@@ -147,6 +167,7 @@ fn open(path: &Path) -> Result<MmpDevice<Reader>, DeviceError> {
 enum Found {
     Verdict { path: PathBuf, area: MmpArea, verdict: Verdict },
     Error(String),
+    Hung { name: OsString },
 }
 
 impl Found {
@@ -159,7 +180,7 @@ impl Found {
             },
             Found::Verdict { verdict, .. } if verdict.is_safe() => DONE,
             Found::Verdict { .. } => REFUSED,
-            Found::Error(_) => TROUBLE,
+            Found::Error(_) | Found::Hung { .. } => TROUBLE,
         }
     }
 
@@ -167,78 +188,100 @@ impl Found {
         match self {
             Found::Verdict { path, area, verdict } => describe_verdict(path, area.block, verdict),
             Found::Error(message) => message.clone(),
+            Found::Hung { name } => describe_hung(name),
         }
     }
 }
 
-fn check(arguments: &Arguments) -> anyhow::Result<u8> {
-    allow_devices(arguments.devices.len());
+/// Says what a device came to as soon as that is known; in JSON, of all together.
+fn check(arguments: Arguments) -> anyhow::Result<u8> {
+    let arguments = Arc::new(arguments);
     let progress = Progress::new(!arguments.quiet);
     let stop = Stop::new().context("cannot make an eventfd")?;
-    thread::scope(|scope| {
-        let spawn = |(index, spec)| {
-            let (progress, stop) = (&progress, &stop);
-            let builder = thread::Builder::new().stack_size(STACK);
-            let thread = builder.spawn_scoped(scope, move || {
-                check_one(arguments, spec, progress, index, stop)
-                    .unwrap_or_else(|error| Found::Error(message(&error)))
-            });
-            thread.context("cannot start a thread")
+    let (theirs, bars) = (Arc::clone(&arguments), progress.clone());
+    let answers = ask_all(arguments.devices.len(), None, move |index, due| {
+        check_one(&theirs, index, &bars, &stop, due)
+            .unwrap_or_else(|error| Found::Error(message(&error)))
+    });
+    let mut worst = DONE;
+    let mut entries: Vec<_> = arguments.devices.iter().map(|_| None).collect();
+    for (index, answer) in answers.context("cannot look")? {
+        let spec = &arguments.devices[index];
+        let found = match answer {
+            Answer::Is(found) => found,
+            Answer::Hung | Answer::Late => Found::Hung { name: spec.clone() },
         };
-        let threads: Vec<_> = arguments.devices.iter().enumerate().map(spawn).collect();
-        let mut worst = DONE;
-        let mut entries = Vec::new();
-        for (thread, spec) in threads.into_iter().zip(&arguments.devices) {
-            let found = thread?.join().unwrap_or_else(|_| Found::Error("failed".to_owned()));
-            let code = found.exit_code();
-            worst = worst.max(code);
-            if arguments.json {
-                entries.push(fields(spec, &found, code));
-            } else if code == TROUBLE {
-                complain(NAME, found.message());
-            } else if code != DONE || !arguments.quiet {
-                emit(&format!("{NAME}: {}\n", found.message()))
-                    .context("cannot write the result")?;
-            }
-        }
+        let code = found.exit_code();
+        worst = worst.max(code);
         if arguments.json {
-            let text = Document::new(NAME, entries).render()?;
-            emit(&text).context("cannot write the result")?;
+            entries[index] = Some(fields(spec, &found, code));
+        } else if code == TROUBLE {
+            progress.aside(|| complain(NAME, found.message()));
+        } else if code != DONE || !arguments.quiet {
+            progress
+                .aside(|| emit(&format!("{NAME}: {}\n", found.message())))
+                .context("cannot write the result")?;
         }
-        Ok(worst)
-    })
+    }
+    progress.clear();
+    if arguments.json {
+        let text = Document::new(NAME, entries.into_iter().flatten().collect()).render()?;
+        emit(&text).context("cannot write the result")?;
+    }
+    Ok(worst)
 }
 
 fn fields(spec: &OsString, found: &Found, code: u8) -> VerdictFields {
+    let undecided = |state| {
+        let name = shown(spec).to_string();
+        VerdictFields::undecided(name, state, found.message(), code, None)
+    };
     match found {
         Found::Verdict { path, area, verdict } => VerdictFields::new(path, area, verdict, code),
-        Found::Error(message) => {
-            VerdictFields::error(shown(spec).to_string(), message.clone(), code)
-        }
+        Found::Error(_) => undecided("error"),
+        Found::Hung { .. } => undecided("hung"),
     }
 }
 
 fn check_one(
     arguments: &Arguments,
-    spec: &OsString,
-    progress: &Progress,
     index: usize,
+    progress: &Progress,
     stop: &Stop,
+    due: &Due,
 ) -> anyhow::Result<Found> {
-    let path = resolve(spec)?;
-    let mut device = open(&path)?;
+    let path = resolve(&arguments.devices[index])?;
+    let device = due.while_asking(|| open(&path))?;
     let area = *device.area();
     let patience = now().instant + arguments.wait;
     let mut machine = Check::new(area.update_interval, arguments.guard, patience);
     let alarm = Alarm::new(stop).context("cannot make a timer")?;
     let line = progress.line(&path, index);
     let mut narrator = Narrator::default();
-    let ControlFlow::Continue(verdict) = drive(&mut machine, &mut device, &alarm, |machine| {
+    let mut asked = Asked { device, due };
+    let ControlFlow::Continue(verdict) = drive(&mut machine, &mut asked, &alarm, |machine| {
         show(arguments.verbose, &path, &line, &mut narrator, machine);
         ControlFlow::<Infallible>::Continue(())
     })
     .context("cannot wait")?;
     Ok(Found::Verdict { path, area, verdict })
+}
+
+/// Tells when the device is asked.
+struct Asked<'a> {
+    device: MmpDevice<Reader>,
+    due: &'a Due,
+}
+
+impl BlockIo<NeverWrites> for Asked<'_> {
+    fn read(&mut self) -> ReadResult {
+        let device = &mut self.device;
+        self.due.while_asking(|| BlockIo::<NeverWrites>::read(device))
+    }
+
+    fn write(&mut self, write: NeverWrites) -> Result<(), IoFault> {
+        match write {}
+    }
 }
 
 fn show(

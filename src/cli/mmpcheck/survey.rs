@@ -1,41 +1,24 @@
 //! Many file systems at once: which, how long, and in which form they are reported.
 
-use std::time::Duration;
-
 use anyhow::Context;
 
 use super::{Arguments, NAME, health, json, nagios, prometheus, table};
-use crate::cli::common::{message, resolve_all};
+use crate::cli::common::resolve_all;
 use crate::device::{LocalView, block_devices, mounted_among, shown};
 use crate::protocol::Verdict;
-use crate::report::exit::{DONE, NAGIOS_UNKNOWN, REFUSED, TROUBLE};
-use crate::report::{Document, complain, emit, replace};
+use crate::report::exit::{DONE, REFUSED, TROUBLE};
+use crate::report::{Document, emit, replace};
 use crate::survey::{Limits, State, Surveyed, look_at_all};
 
-/// A disk that takes longer for one block is as good as gone.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Surveys and reports; the exit code.
-pub(super) fn run(arguments: &Arguments) -> u8 {
-    report(arguments).unwrap_or_else(|error| {
-        if arguments.nagios {
-            // Nagios reads standard output only.
-            let _ = emit(&nagios::trouble(&message(&error)));
-            return NAGIOS_UNKNOWN;
-        }
-        complain(NAME, message(&error));
-        TROUBLE
-    })
-}
-
-fn report(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let named = !arguments.devices.is_empty();
     let paths = match named {
         true => resolve_all(&arguments.devices)?,
         false if arguments.mounted => mounted_among(block_devices(), &LocalView::take()),
         false => block_devices(),
     };
-    let limits = Limits { patience: PATIENCE, timeout: arguments.timeout, skip_others: !named };
+    let limits = Limits { timeout: arguments.timeout, skip_others: !named };
     let devices = look_at_all(&paths, limits).context("cannot look")?;
     let (text, code) = match () {
         () if arguments.nagios => nagios::line(&devices),

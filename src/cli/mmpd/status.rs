@@ -7,8 +7,9 @@ use clap::Args;
 
 use super::NAME;
 use crate::daemon::{STATUS_DIR, Stage, ask_status};
-use crate::report::exit::{DONE, REFUSED};
-use crate::report::{Document, emit, status_metrics, status_table};
+use crate::device::shown;
+use crate::report::exit::{DONE, REFUSED, TROUBLE};
+use crate::report::{Document, complain, emit, status_metrics, status_table};
 
 /// Shows the devices that mmpd holds on this machine: state, sequence, how long the last write
 /// took and 99.9 % of all writes at most, how late 99.9 % of the heartbeats were at most, how long
@@ -32,9 +33,14 @@ pub(super) struct Arguments {
 /// The command.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let dir = &arguments.status_dir;
-    let devices = ask_status(dir)
-        .with_context(|| format!("cannot ask in {}; only root may", crate::device::shown(dir)))?;
-    if devices.is_empty() {
+    let (devices, silent) =
+        ask_status(dir).with_context(|| format!("cannot ask in {}; only root may", shown(dir)))?;
+    for socket in &silent {
+        let advice = "its 'mmpd hold' does not answer. See whether the process of that number is \
+                      stopped: its devices are lost once their leases run out";
+        complain(NAME, format!("{}: {advice}", shown(socket)));
+    }
+    if devices.is_empty() && silent.is_empty() {
         bail!("no 'mmpd hold' runs on this machine");
     }
     let lost = devices.iter().any(|device| device.state == Stage::Lost.word());
@@ -44,5 +50,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         _ => status_table(&devices),
     };
     emit(&text).context("cannot write the result")?;
-    Ok(if lost { REFUSED } else { DONE })
+    Ok(match silent.as_slice() {
+        [] if lost => REFUSED,
+        [] => DONE,
+        _ => TROUBLE,
+    })
 }
