@@ -24,7 +24,8 @@ pub fn emit(text: &str) -> io::Result<()> {
 /// Writes one line to standard error, under the program's name. That nobody may be listening
 /// changes nothing.
 pub fn complain(program: &str, message: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{program}: {message}");
+    // In one piece: others write to the same place.
+    let _ = io::stderr().lock().write_all(format!("{program}: {message}\n").as_bytes());
 }
 
 /// Puts `text` in the place of a file, all of it or nothing: whoever reads the file meanwhile, or
