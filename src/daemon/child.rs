@@ -96,6 +96,11 @@ impl Child {
         self.group
     }
 
+    /// Whether the terminal was handed to it.
+    pub(super) fn has_terminal(&self) -> bool {
+        self.terminal.is_some()
+    }
+
     /// Whether no process of the group is left.
     pub fn is_gone(&self) -> bool {
         kill(Pid::from_raw(-self.group.as_raw()), None) == Err(Errno::ESRCH)

@@ -3,8 +3,10 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mmp::layout::{MmpArea, MmpBlock, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock};
+use mmp::protocol::{effective_interval, lease_interval};
 use tempfile::TempDir;
 
 use super::program::tool;
@@ -114,6 +116,12 @@ impl Image {
     pub(crate) fn put(&self, block: &MmpBlock) {
         let area = self.area();
         self.patch(area.offset.0, &block.sealed(area.checksum));
+    }
+
+    /// How long a lease is at most that began with what stands in the block: longer than a guard
+    /// interval where writes took long, as they do on a busy disk.
+    pub(crate) fn lease(&self) -> Duration {
+        lease_interval(effective_interval(5, self.block().check_interval()))
     }
 
     /// e2fsck finds nothing.

@@ -1,17 +1,21 @@
 //! Whatever becomes of a holder, what it guards does not outlive the lease.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mmp::protocol::{effective_interval, lease_interval};
+use mmp::layout::Sequence;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::common::fuse::{Fuse, Mood};
 use super::common::image::Image;
-use super::common::program::Running;
+use super::common::program::{Running, command};
 use super::common::suite::Suite;
 use super::losing::{COMMAND, command_of};
 use super::{GUARD, SLACK};
@@ -20,6 +24,9 @@ pub(super) fn cases(suite: &mut Suite) {
     suite.case("stopped_mmprun_ends_its_command_with_the_lease", || outlived(Signal::SIGSTOP));
     suite.case("killed_mmprun_ends_its_command", || outlived(Signal::SIGKILL));
     suite.case("killed_guardian_ends_the_command", guardian_killed);
+    suite.case("stopped_guardian_does_not_spare_the_command", guardian_stopped);
+    suite.case("stopped_from_the_terminal_it_goes_on", stopped_from_terminal);
+    suite.case("stopped_by_a_signal_it_stays_stopped_and_held", stopped_by_signal);
     suite.case("stubborn_command_is_killed_with_the_lease", stubborn);
     suite.case("killed_mmpd_fences", || fenced(Signal::SIGKILL, true));
     suite.case("stopped_mmpd_fences", || fenced(Signal::SIGSTOP, true));
@@ -28,12 +35,6 @@ pub(super) fn cases(suite: &mut Suite) {
 }
 
 const HALF: Duration = Duration::from_millis(500);
-
-/// How long a lease is at most that began with what stands in the block: longer than a guard
-/// interval where writes took long, as they do on a busy disk.
-fn lease(image: &Image) -> Duration {
-    lease_interval(effective_interval(5, image.block().check_interval()))
-}
 
 /// Waits until a process is gone; tells when that was.
 fn gone(process: Pid, at_most: Duration) -> Instant {
@@ -53,7 +54,7 @@ fn outlived(signal: Signal) {
     holder.signal(signal);
     let signalled = Instant::now();
     // The last heartbeat comes before the signal.
-    let lease = lease(&image);
+    let lease = image.lease();
     let took = gone(command_of(&holder.err()), lease + SLACK) - signalled;
     assert!(took <= lease + HALF, "{took:?} of {lease:?}");
     println!("command gone {:.2} s after {signal}", took.as_secs_f64());
@@ -81,6 +82,108 @@ fn guardian_killed() {
     gone(command_of(&ended.err), SLACK);
 }
 
+/// The disk hangs and the guardian does nothing: mmprun itself kills the command.
+fn guardian_stopped() {
+    let image = Image::new();
+    let disk = Fuse::over(image.path());
+    let name = disk.path().display().to_string();
+    let mut holder = Running::start("mmprun", &[&[name.as_str()], &COMMAND[..]].concat());
+    holder.wait_for("pid=", GUARD + SLACK);
+    thread::sleep(Duration::from_secs(2));
+    let guardian = guardian_of(holder.pid());
+    kill(guardian, Signal::SIGSTOP).expect("stop");
+    disk.set(Mood::Hung);
+    let (hung, lease) = (Instant::now(), image.lease());
+    let command = command_of(&holder.err());
+    let deadline = hung + lease + SLACK;
+    while !is_dead(command) {
+        assert!(Instant::now() < deadline, "the command lives: {}", holder.err());
+        thread::sleep(Duration::from_millis(10));
+    }
+    let took = hung.elapsed();
+    assert!(took <= lease + HALF, "{took:?} of {lease:?}");
+    println!("command dead {:.2} s after the disk hung", took.as_secs_f64());
+    disk.set(Mood::Well);
+    kill(guardian, Signal::SIGCONT).expect("continue");
+    let ended = holder.end(SLACK);
+    assert_eq!(ended.code, 123, "{}", ended.err);
+}
+
+/// Whether a process has ended, though its parent may not have heard of it.
+fn is_dead(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.map_or(true, |stat| stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z')))
+}
+
+/// Ctrl-Z does not stop the command: there would be no way to go on. Ctrl-C ends it.
+fn stopped_from_terminal() {
+    let image = Image::new();
+    let program = command("mmprun", &[""; 0]);
+    let line = format!(
+        "{} {} -- sh -c 'echo pid=$$ >&2; while :; do echo goes on; sleep 0.2; done'",
+        program.get_program().display(),
+        image.name(),
+    );
+    let mut script = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script");
+    let mut keys = script.stdin.take().expect("piped");
+    let mut screen = script.stdout.take().expect("piped");
+    let seen = Arc::new(Mutex::new(String::new()));
+    let sink = Arc::clone(&seen);
+    let reader = thread::spawn(move || {
+        let mut some = [0; 4096];
+        while let Ok(len @ 1..) = screen.read(&mut some) {
+            sink.lock().expect("lock").push_str(&String::from_utf8_lossy(&some[..len]));
+        }
+    });
+    let wait_for = |words: &str, after: &str| {
+        let deadline = Instant::now() + GUARD + 2 * SLACK;
+        loop {
+            let seen = seen.lock().expect("lock").clone();
+            if seen.split_once(after).is_some_and(|(_, seen)| seen.contains(words)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no '{words}' after '{after}': {seen}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    wait_for("goes on", "pid=");
+    keys.write_all(b"\x1a").expect("Ctrl-Z");
+    let told = "the command cannot be stopped from the terminal";
+    wait_for(told, "");
+    wait_for("goes on\r\ngoes on\r\ngoes on", told);
+    assert!(matches!(image.block().sequence(), Sequence::Active(_)));
+    keys.write_all(b"\x03").expect("Ctrl-C");
+    let status = script.wait().expect("wait");
+    reader.join().expect("reader");
+    assert_eq!(status.code(), Some(130), "{}", seen.lock().expect("lock"));
+    assert_eq!(image.block().sequence(), Sequence::Clean);
+}
+
+/// A command stopped on purpose is not woken, and its device is held on.
+fn stopped_by_signal() {
+    let image = Image::new();
+    let mut holder = Running::start("mmprun", &[&[image.name()], &COMMAND[..]].concat());
+    holder.wait_for("pid=", GUARD + SLACK);
+    let command = command_of(&holder.err());
+    kill(command, Signal::SIGSTOP).expect("stop");
+    holder.wait_for(&format!("'kill -CONT -{command}'"), SLACK);
+    let before = image.block().sequence().raw();
+    thread::sleep(GUARD);
+    let beats = image.block().sequence().raw() - before;
+    assert!(beats + 2 >= u32::try_from(GUARD.as_secs()).expect("small"), "{beats} heartbeats");
+    holder.signal(Signal::SIGTERM);
+    thread::sleep(Duration::from_secs(1));
+    kill(command, Signal::SIGCONT).expect("it was stopped, and not ended");
+    let ended = holder.end(SLACK);
+    assert_eq!(ended.code, 128 + 15, "{}", ended.err);
+    assert_eq!(image.block().sequence(), Sequence::Clean);
+}
+
 /// One that does not heed SIGTERM, nor does what it has started, also in a group of its own.
 fn stubborn() {
     let image = Image::new();
@@ -91,7 +194,7 @@ fn stubborn() {
     let command = command_of(&holder.err());
     holder.signal(Signal::SIGSTOP);
     let signalled = Instant::now();
-    let lease = lease(&image);
+    let lease = image.lease();
     let took = gone(command, lease + SLACK) - signalled;
     assert!(took <= lease + HALF, "{took:?} of {lease:?}");
 }
@@ -106,7 +209,7 @@ fn fenced(signal: Signal, wanted: bool) {
     holder.signal(signal);
     let signalled = Instant::now();
     // A partner that saw the last heartbeat waits twice before it uses the device.
-    let deadline = signalled + 2 * lease(&image) - Duration::from_secs(1);
+    let deadline = signalled + 2 * image.lease() - Duration::from_secs(1);
     while !told.exists() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(50));
     }

@@ -200,11 +200,26 @@ impl Server {
     /// The command is over when it has ended by itself, or when it was made to and nothing that it
     /// started is left.
     fn reap(&mut self) {
-        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG))
+        let news = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
+        while let Ok(status) = waitpid(None, Some(news))
             && status != WaitStatus::StillAlive
         {
-            if let Some(child) = self.child.as_mut().filter(|c| status.pid() == Some(c.group())) {
-                self.code = child.ended(status).or(self.code);
+            let Some(child) = self.child.as_mut().filter(|c| status.pid() == Some(c.group()))
+            else {
+                continue;
+            };
+            match status {
+                // Nobody could go on from the terminal: its shell waits for a holder that cannot
+                // stop, for it would miss its heartbeats.
+                WaitStatus::Stopped(_, Signal::SIGTSTP) if child.has_terminal() => {
+                    child.signal(Signal::SIGCONT);
+                    self.log.say("the command cannot be stopped from the terminal: it goes on");
+                }
+                WaitStatus::Stopped(group, signal) => self.log.say(format!(
+                    "{signal} has stopped the command, and the devices stay held: 'kill -CONT \
+                     -{group}' has it go on",
+                )),
+                _ => self.code = child.ended(status).or(self.code),
             }
         }
         let Some(code) = self.code.filter(|_| self.child.is_some()) else { return };
