@@ -60,11 +60,12 @@ fn vanish(image: &Image, device: &Loop) {
 fn main() -> std::process::ExitCode {
     let needs = [Need::Root, Need::E2fsprogs, Need::LoopDevices, Need::KernelExt4];
     let mut suite = Suite::new(&needs);
+    // The longest begins first.
+    isolation::cases(&mut suite);
     holding::cases(&mut suite);
     racing::cases(&mut suite);
     losing::cases(&mut suite);
     several::cases(&mut suite);
     guarding::cases(&mut suite);
-    isolation::cases(&mut suite);
     suite.run(32)
 }
