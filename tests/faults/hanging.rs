@@ -11,7 +11,7 @@ use crate::common::image::Image;
 use crate::common::program::{Running, run};
 use crate::common::suite::Suite;
 use crate::disk::{Fault, FaultyDisk, On};
-use crate::{GUARD, SLACK, held, running};
+use crate::{GUARD, HALF, SLACK, held, running, running_with, wait_until};
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case(
@@ -29,27 +29,20 @@ pub(crate) fn cases(suite: &mut Suite) {
     suite.case("a device that vanishes while it is claimed is not held", vanished_while_claimed);
 }
 
-fn wait_until(what: &str, at_most: Duration, met: impl Fn() -> bool) {
-    let deadline = Instant::now() + at_most;
-    while !met() {
-        assert!(Instant::now() < deadline, "not within {at_most:?}: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 /// The first node's path to the disk hangs; the second takes over by another. When the first path
 /// comes back, what was on its way lands on the second's block: it must defend that, and the first
 /// must not write again.
 fn hung_while_held(on: On) {
     let disk = FaultyDisk::new(Image::new());
-    let (mut first, command) = running(disk.path());
+    let stubborn = "trap '' TERM; exec sleep 300";
+    let (mut first, command) = running_with(&[], disk.path(), stubborn);
     disk.fail(on, Fault::Hang);
     wait_until("something hangs", SLACK, || disk.hangs());
-    let hung = Instant::now();
-    first.wait_for(": lost: ", 3 * GUARD + SLACK);
-    wait_until("the command is gone", GUARD + SLACK, || kill(command, None) == Err(Errno::ESRCH));
-    let (gone, limit) = (hung.elapsed(), GUARD + SLACK);
-    assert!(gone < limit, "the command lived for {gone:?} of a hang");
+    let (hung, lease) = (Instant::now(), disk.image.lease());
+    wait_until("the command is gone", lease + SLACK, || kill(command, None) == Err(Errno::ESRCH));
+    let gone = hung.elapsed();
+    assert!(gone < lease + HALF, "the command lived for {gone:?} of a hang, lease {lease:?}");
+    first.wait_for(": lost: ", SLACK);
     let second = held(disk.image.path());
     assert!(hung.elapsed() > 2 * GUARD, "in after {:?}", hung.elapsed());
     let writes = disk.writes();

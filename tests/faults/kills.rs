@@ -15,11 +15,11 @@ use crate::common::suite::Suite;
 use crate::{GUARD, SLACK, held};
 
 /// Kills of holders: while they claim, hold, and release.
-const HOLDERS: usize = 200;
+const HOLDERS: usize = 160;
 /// Kills of changes.
-const CHANGES: usize = 200;
+const CHANGES: usize = 150;
 /// So many holders at once: they wait.
-const AT_ONCE: usize = 50;
+const AT_ONCE: usize = 80;
 /// Of so many holders killed one has a successor.
 const NEXT: usize = 20;
 
@@ -61,8 +61,8 @@ fn image(mmp: bool) -> Image {
     static MADE: [OnceLock<Vec<u8>>; 2] = [const { OnceLock::new() }; 2];
     let feature = if mmp { "mmp" } else { "^mmp" };
     let features = format!("^has_journal,{feature}");
-    let options = ["-b", "1024", "-N", "16", "-O", &features];
-    let content = MADE[usize::from(mmp)].get_or_init(|| Image::with(&options, "9M").content());
+    let options = ["-b", "1024", "-g", "1024", "-N", "16", "-O", &features];
+    let content = MADE[usize::from(mmp)].get_or_init(|| Image::with(&options, "2100K").content());
     Image::bytes(content)
 }
 

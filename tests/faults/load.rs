@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mmp::layout::Sequence;
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use crate::common::image::Image;
 use crate::common::program::run;
@@ -46,11 +47,41 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(2, usize::from)
 }
 
+/// SCHED_RR as the kernel shows it.
+const ROUND_ROBIN: &str = "2";
+
+/// What the kernel says of a process: each thread's scheduling class, whether memory is locked, and
+/// the plea to be spared when it runs out. What was refused, the program has said.
+fn assert_in_real_time(process: Pid, said: &str) {
+    let proc = PathBuf::from(format!("/proc/{process}"));
+    let read = |file: PathBuf| fs::read_to_string(file).expect("proc");
+    if !said.contains("may not run in real time") {
+        for task in fs::read_dir(proc.join("task")).expect("tasks").flatten() {
+            let stat = read(task.path().join("stat"));
+            let (name, fields) = stat.rsplit_once(") ").expect("stat");
+            let class = fields.split(' ').nth(38);
+            // What talks to people need not be on time.
+            let slow = ["log", "status"].iter().any(|slow| name.ends_with(&format!("({slow}")));
+            assert!(slow || class == Some(ROUND_ROBIN), "{name}: {class:?}");
+        }
+    }
+    if !said.contains("may not lock its memory") {
+        let status = read(proc.join("status"));
+        let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
+        let locked = locked.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        assert!(locked.is_some_and(|kilobytes| kilobytes > 0), "{status}");
+    }
+    if !said.contains("may not be spared") {
+        assert_eq!(read(proc.join("oom_score_adj")).trim(), "-1000");
+    }
+}
+
 /// Twice as many processes that never rest as there are cores, from before the claim on.
 fn busy() {
     let image = Image::new();
     let others = Others::start(2 * cores(), "while :; do :; done");
     let holder = held(image.path());
+    assert_in_real_time(holder.pid(), &holder.err());
     thread::sleep(2 * GUARD);
     assert!(!holder.err().contains(": lost: "), "{}", holder.err());
     let told = run("mmpcheck", &[image.name()]);
@@ -129,7 +160,10 @@ impl Drop for Group {
 fn short_of_memory() {
     let image = Image::new();
     let group = Group::new();
-    let (holder, _) = running(image.path());
+    let (holder, command) = running(image.path());
+    assert_in_real_time(holder.pid(), &holder.err());
+    let command = PathBuf::from(format!("/proc/{command}/oom_score_adj"));
+    assert_ne!(fs::read_to_string(command).expect("proc").trim(), "-1000", "it is spared as well");
     group.add(&holder.pid().to_string());
     let join = format!("echo $$ > {}/cgroup.procs", group.folder.display());
     let program = std::env::current_exe().expect("this program");

@@ -10,6 +10,7 @@ mod common;
 
 mod disk;
 mod errors;
+mod fencing;
 mod hanging;
 mod kills;
 mod load;
@@ -17,7 +18,8 @@ mod tune;
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use common::program::Running;
 use common::suite::{Need, Suite};
@@ -28,6 +30,9 @@ const GUARD: Duration = Duration::from_secs(11);
 /// How late a step may be on a loaded machine.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// How long after the lease a command may live.
+const HALF: Duration = Duration::from_millis(500);
+
 /// `mmpd hold`, once it holds the device.
 fn held(device: &Path) -> Running {
     let mut holder = Running::start("mmpd", &["hold".as_ref(), device.as_os_str()]);
@@ -37,9 +42,16 @@ fn held(device: &Path) -> Running {
 
 /// `mmprun` with a command that stays, once that runs; and the command's process.
 fn running(device: &Path) -> (Running, Pid) {
-    let stays = ["--grace", "1s", "--", "sh", "-c", "echo pid=$$ >&2; exec sleep 300"];
-    let mut arguments = vec![device.as_os_str()];
-    arguments.extend(stays.iter().map(OsStr::new));
+    running_with(&[], device, "exec sleep 300")
+}
+
+/// The same with options, and what the shell is to run.
+fn running_with(options: &[&str], device: &Path, script: &str) -> (Running, Pid) {
+    let script = format!("echo pid=$$ >&2; {script}");
+    let begin = [&["--grace", "1s"], options].concat();
+    let end = ["--", "sh", "-c", &script];
+    let arguments = begin.iter().map(OsStr::new).chain([device.as_os_str()]);
+    let arguments: Vec<&OsStr> = arguments.chain(end.iter().map(OsStr::new)).collect();
     let mut holder = Running::start("mmprun", &arguments);
     holder.wait_for("pid=", 3 * GUARD);
     let err = holder.err();
@@ -47,9 +59,18 @@ fn running(device: &Path) -> (Running, Pid) {
     (holder, Pid::from_raw(pid.parse().expect("number")))
 }
 
+fn wait_until(what: &str, at_most: Duration, met: impl Fn() -> bool) {
+    let deadline = Instant::now() + at_most;
+    while !met() {
+        assert!(Instant::now() < deadline, "not within {at_most:?}: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn main() -> std::process::ExitCode {
     let mut suite = Suite::new(&[Need::Root, Need::E2fsprogs, Need::Fuse]);
     errors::cases(&mut suite);
+    fencing::cases(&mut suite);
     hanging::cases(&mut suite);
     kills::cases(&mut suite);
     load::cases(&mut suite);

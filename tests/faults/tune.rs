@@ -32,7 +32,7 @@ pub(crate) fn cases(suite: &mut Suite) {
 /// Several groups, so that there are backups.
 fn image(mmp: bool) -> Image {
     let feature = if mmp { "mmp" } else { "^mmp" };
-    Image::with(&["-b", "1024", "-N", "16", "-O", feature], "12M")
+    Image::with(&["-b", "1024", "-g", "2048", "-N", "16", "-O", feature], "5M")
 }
 
 fn arguments(mmp: bool, device: &str) -> Vec<&str> {
