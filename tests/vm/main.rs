@@ -78,9 +78,9 @@ fn run_all(pair: &Pair, disks: &[Disk], cases: Vec<Case>) -> Vec<String> {
 
 fn main() -> std::process::ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let chosen = |case: &Case| {
-        wanted.is_empty() || wanted.iter().any(|word| case.name.contains(word.as_str()))
-    };
+    let named =
+        |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str()));
+    let chosen = |case: &Case| named(&case.name);
     let folder = TempDir::new_in("target/vm").expect("run by tests/vm/run");
     let disks: Vec<Disk> =
         ('a'..).take(DISKS).map(|letter| Disk::new(folder.path(), letter)).collect();
@@ -100,8 +100,7 @@ fn main() -> std::process::ExitCode {
     let clock: Vec<Case> = clock::cases().into_iter().filter(chosen).collect();
     failed.extend(run_all(&pair, &disks, clock));
     // These bring machines of their own down.
-    let fencing: Vec<Case> =
-        fencing::cases(&disks, folder.path()).into_iter().filter(chosen).collect();
+    let fencing = fencing::cases(&disks, folder.path(), named);
     failed.extend(run_all(&pair, &disks, fencing));
     // These take a machine's power away: last, and on disks of their own.
     let last: Vec<Case> = failover::deadly_cases().into_iter().filter(chosen).collect();
