@@ -79,9 +79,9 @@ enum Job {
     Monitor {
         #[command(flatten)]
         place: Place,
-        /// See the heartbeat advance, even where one look tells enough
-        #[arg(long)]
-        thorough: bool,
+        /// Answer before that has passed, if need be from when the block says that it was written
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        timeout: Option<Duration>,
     },
     /// Tell whether a node is gone: whether it writes none of the devices for the guard interval.
     ///
@@ -181,9 +181,9 @@ pub fn main() -> ExitCode {
             emit(text).context("cannot write the result")?;
             Ok(code)
         }
-        Job::Monitor { place, thorough } => {
+        Job::Monitor { place, timeout } => {
             let target = place.into();
-            Ok(judge(&target, monitor(&target, thorough)))
+            Ok(judge(&target, monitor(&target, timeout)))
         }
         Job::Gone { host, devices, node } => {
             let seen = watch_for(&host, &devices, node.as_ref());
@@ -227,6 +227,11 @@ fn judge(target: &Target, health: Result<Health, MonitorError>) -> u8 {
         }
         Ok(Health::Mounted(Pulse::Beating { .. })) => return DONE,
         Ok(Health::Mounted(pulse)) => (REFUSED, describe(&pulse)),
+        Err(MonitorError::Device(error)) => {
+            // It names the device.
+            complain(NAME, error);
+            return REFUSED;
+        }
         Err(error) => (REFUSED, error.to_string()),
     };
     complain(NAME, format!("{}: {text}", shown(&target.device)));

@@ -12,6 +12,7 @@ mod stop;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use gone::{Presence, watch_for};
 pub use monitor::{Health, MonitorError, monitor};
@@ -21,6 +22,9 @@ pub use stop::{StopError, StopRequest, stop};
 use crate::daemon::our_names;
 use crate::device::{DeviceError, MountPoint, device_number, mounted_on, resolve};
 use crate::layout::Names;
+
+/// How long before the time given to it is over an action ends by itself.
+const LEAVE: Duration = Duration::from_millis(1500);
 
 /// A device and the directory it belongs on.
 #[derive(Clone, Debug)]

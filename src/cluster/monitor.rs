@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
-use super::Target;
+use super::{LEAVE, Target};
 use crate::daemon::{Alarm, Stop, drive};
 use crate::device::{DeviceError, MmpDevice, Reader};
 use crate::protocol::{Pulse, PulseRequest, PulseWatch};
@@ -23,9 +24,9 @@ pub enum Health {
     Unprotected,
 }
 
-/// Looks at a target: is it mounted, does its heartbeat advance, and is it this machine's? With
-/// `thorough` it is seen to advance, which takes up to the update interval.
-pub fn monitor(target: &Target, thorough: bool) -> Result<Health, MonitorError> {
+/// Looks at a target: is it mounted, does its heartbeat advance, and is it this machine's? That
+/// takes up to the update interval, and not longer than `timeout`.
+pub fn monitor(target: &Target, timeout: Option<Duration>) -> Result<Health, MonitorError> {
     let Some(mount) = target.mounted() else {
         return Ok(Health::NotMounted);
     };
@@ -38,8 +39,9 @@ pub fn monitor(target: &Target, thorough: bool) -> Result<Health, MonitorError> 
         device => device?,
     };
     let names = target.names(&path);
+    let patience = timeout.map(|timeout| timeout.saturating_sub(LEAVE));
     let update_interval = device.area().update_interval;
-    let mut watch = PulseWatch::new(PulseRequest { update_interval, names, thorough });
+    let mut watch = PulseWatch::new(PulseRequest { update_interval, names, patience });
     let alarm = Alarm::new(&Stop::new()?)?;
     let ControlFlow::Continue(pulse) =
         drive(&mut watch, &mut device, &alarm, |_| ControlFlow::<Infallible>::Continue(()))?;

@@ -5,7 +5,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use super::Target;
+use super::{LEAVE, Target};
 use crate::device::{DeviceError, MmpDevice, Plain, Reader, shown};
 use crate::layout::MmpBlock;
 use crate::mount::{Flags, Interrupt, Mode, MountError, OptionError, Options, Request, mount};
@@ -17,8 +17,6 @@ use crate::report::seconds_text;
 
 /// What a start needs beyond its guard intervals: looking, handing over, the real mount.
 const MARGIN: Duration = Duration::from_secs(5);
-/// How long before its time is over a start gives up, to take its claim back.
-const LEAVE: Duration = Duration::from_millis(1500);
 
 /// How a target is to be started.
 #[derive(Clone, Debug)]
@@ -161,6 +159,7 @@ pub fn start(target: &Target, start: &StartRequest) -> Result<bool, StartError> 
     if let Some(timeout) = start.timeout {
         let stop = interrupt.stop().clone();
         thread::Builder::new().spawn(move || {
+            // To take the claim back.
             thread::sleep(timeout.saturating_sub(LEAVE));
             stop.raise();
         })?;

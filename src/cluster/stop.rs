@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::Target;
 use super::processes::signal_users;
+use super::{LEAVE, Target};
 use crate::daemon::now;
 use crate::device::{DeviceError, MmpDevice, Plain, Reader, shown};
 use crate::layout::{MmpBlock, Sequence};
 use crate::report::{Holder, complain};
 
 const UMOUNT: &str = "/bin/umount";
-/// How long before its time is over a stop tells why it is not done.
-const LEAVE: Duration = Duration::from_millis(1500);
 /// How often what is in the way is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often users of the file system are asked to leave before they are killed.

@@ -1,7 +1,8 @@
 //! Pulse: does the heartbeat of a file system that is mounted here advance, and is it ours?
 //!
-//! For a monitor that asks again and again: where the block says by itself that all is well, one
-//! look is enough. Reads only. It tells what is seen, not that nobody else can be writing.
+//! Seen from this machine, whose kernel writes the block every update interval: each watch sees it
+//! change, so that one that begins after the heartbeat has stopped is never deceived by how lately
+//! that was. Reads only. It tells what is seen, not that nobody else can be writing.
 
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use super::timing::{POLL, effective_interval};
 use super::{Action, Event, Instant, Machine, NeverWrites, Now, Phase};
 use crate::layout::{MmpBlock, Names, Sequence};
 
+/// How late a beat may be: its write takes a while.
+const LATE: Duration = Duration::from_secs(1);
+
 /// What is expected of a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PulseRequest {
@@ -17,8 +21,9 @@ pub struct PulseRequest {
     pub update_interval: u16,
     /// The names this machine's kernel writes.
     pub names: Names,
-    /// See the block change, whatever it says.
-    pub thorough: bool,
+    /// How long this may take. Where that is too short to see the block change, its own word is
+    /// taken for when it was written.
+    pub patience: Option<Duration>,
 }
 
 /// What a heartbeat came to.
@@ -57,6 +62,8 @@ pub enum Pulse {
 pub struct PulseWatch {
     request: PulseRequest,
     retries: Retries,
+    /// When patience ends.
+    end: Option<Instant>,
     seen: Option<Seen>,
     /// What somebody else wrote, the last of it.
     foreign: Option<MmpBlock>,
@@ -72,41 +79,61 @@ struct Seen {
 impl PulseWatch {
     /// A watch not yet begun.
     pub fn new(request: PulseRequest) -> Self {
-        PulseWatch { request, retries: Retries::default(), seen: None, foreign: None }
+        let (retries, end, seen, foreign) = Default::default();
+        PulseWatch { request, retries, end, seen, foreign }
     }
 
     fn is_ours(&self, block: &MmpBlock) -> bool {
         matches!(block.sequence(), Sequence::Active(_)) && block.is_by(&self.request.names)
     }
 
-    /// Whether the block alone shows life: written by this machine's own clock within its update
-    /// interval and a second. A clock that was set makes that look wrong, and then it is watched.
-    fn is_fresh(&self, block: &MmpBlock, wall: u64) -> bool {
-        let interval = effective_interval(self.request.update_interval, 0);
-        let age = wall.checked_sub(block.time());
-        age.is_some_and(|age| age <= u64::from(interval) + 1)
+    /// How long ago a block of ours was written, by this machine's own clock; none where that was
+    /// set back since.
+    fn age(&self, block: &MmpBlock, now: Now) -> Option<Duration> {
+        self.is_ours(block).then(|| now.wall.checked_sub(block.time()))?.map(Duration::from_secs)
     }
 
-    fn look(&mut self, block: MmpBlock, now: Now) -> Action<NeverWrites, Pulse> {
-        let ours = self.is_ours(&block);
+    /// How long the block may stay as it is, from its first sight on. What a kernel promises is the
+    /// check interval, from the write on, and what it does is a write every update interval, or
+    /// every half check interval where its writes are slow. The first counts by a clock that may
+    /// have been set meanwhile; so the second is always waited for.
+    fn allowed(&self, block: &MmpBlock, now: Now) -> Duration {
+        let told = if self.is_ours(block) { block.check_interval() } else { 0 };
+        let check = effective_interval(self.request.update_interval, told);
+        let beat = self.request.update_interval.max(check.div_ceil(2));
+        let left = seconds(check).saturating_sub(self.age(block, now).unwrap_or_default());
+        left.max(seconds(beat) + LATE)
+    }
+
+    /// Another look at the same content, asked for at `submitted`: a read may return what was there
+    /// then.
+    fn unchanged(&self, seen: &Seen, submitted: Instant, now: Now) -> Action<NeverWrites, Pulse> {
+        let given_up = self.end.is_some_and(|end| now.instant >= end);
+        if submitted < seen.until && !given_up {
+            return Action::Wait(now.instant + POLL);
+        }
+        let (block, watched) = (seen.block.clone(), submitted.since(seen.since));
+        let interval = seconds(effective_interval(self.request.update_interval, 0));
+        let fresh = self.age(&block, now).is_some_and(|age| age <= interval + LATE);
+        Action::Done(match block.sequence() {
+            _ if given_up && fresh => Pulse::Beating { block },
+            _ if self.is_ours(&block) => Pulse::Still { block, watched },
+            Sequence::Clean => Pulse::Released { block },
+            _ => Pulse::Foreign { block },
+        })
+    }
+
+    fn look(
+        &mut self,
+        block: MmpBlock,
+        submitted: Instant,
+        now: Now,
+    ) -> Action<NeverWrites, Pulse> {
         match &self.seen {
-            None if ours && !self.request.thorough && self.is_fresh(&block, now.wall) => {
-                return Action::Done(Pulse::Beating { block });
-            }
-            Some(seen) if seen.block == block => {
-                if now.instant < seen.until {
-                    return Action::Wait(now.instant + POLL);
-                }
-                let watched = now.instant.since(seen.since);
-                return Action::Done(match block.sequence() {
-                    _ if ours => Pulse::Still { block, watched },
-                    Sequence::Clean => Pulse::Released { block },
-                    _ => Pulse::Foreign { block },
-                });
-            }
+            Some(seen) if seen.block == block => return self.unchanged(seen, submitted, now),
             // One foreign write may be a late or rude one, over which ours goes on; two are a
             // second writer.
-            _ if !ours => {
+            _ if !self.is_ours(&block) => {
                 if self.foreign.as_ref().is_some_and(|first| *first != block) {
                     return Action::Done(Pulse::Foreign { block });
                 }
@@ -117,12 +144,14 @@ impl PulseWatch {
             }
             None | Some(_) => {}
         }
-        let told = if ours { block.check_interval() } else { 0 };
-        let interval = effective_interval(self.request.update_interval, told);
-        let until = now.instant + Duration::from_secs(interval.into());
+        let until = now.instant + self.allowed(&block, now);
         self.seen = Some(Seen { block, since: now.instant, until });
         Action::Wait(now.instant + POLL)
     }
+}
+
+fn seconds(count: u16) -> Duration {
+    Duration::from_secs(count.into())
 }
 
 impl Machine for PulseWatch {
@@ -131,10 +160,14 @@ impl Machine for PulseWatch {
 
     fn on(&mut self, event: Event, now: Now) -> Action<NeverWrites, Pulse> {
         match event {
-            Event::Begin | Event::Timer | Event::Wrote { .. } => Action::Read,
+            Event::Begin => {
+                self.end = self.request.patience.map(|patience| now.instant + patience);
+                Action::Read
+            }
+            Event::Timer | Event::Wrote { .. } => Action::Read,
             Event::Stop => Action::Done(Pulse::Stopped),
-            Event::Read { result, .. } => match self.retries.settle(result) {
-                Ok(block) => self.look(block, now),
+            Event::Read { submitted, result } => match self.retries.settle(result) {
+                Ok(block) => self.look(block, submitted, now),
                 Err(None) => Action::Wait(now.instant + Retries::PAUSE),
                 Err(Some(error)) => Action::Done(Pulse::Unreadable(error)),
             },
@@ -165,23 +198,25 @@ mod tests {
             .with_check_interval(10)
     }
 
-    /// Runs against the block that `at` gives for each second from 1000 on; what came of it, and
-    /// after how many seconds.
-    fn run(thorough: bool, at: impl Fn(u64) -> ReadResult) -> (Pulse, u64) {
+    /// Runs against the block that `at` gives for each second from 1000 on, with a wall clock that
+    /// is `skew` seconds fast; what came of it, and after how many seconds.
+    fn run(patience: Option<u64>, skew: i64, at: impl Fn(u64) -> ReadResult) -> (Pulse, u64) {
         let names = Names::new(b"here", b"sdb");
-        let mut watch = PulseWatch::new(PulseRequest { update_interval: 5, names, thorough });
+        let patience = patience.map(Duration::from_secs);
+        let mut watch = PulseWatch::new(PulseRequest { update_interval: 5, names, patience });
         let mut instant = Instant(1_000_000_000_000);
         let mut event = Event::Begin;
         loop {
-            let wall = instant.0 / 1_000_000_000;
+            let second = instant.0 / 1_000_000_000;
+            let wall = second.saturating_add_signed(skew);
             match watch.on(event, Now { instant, wall }) {
-                Action::Read => event = Event::Read { submitted: instant, result: at(wall) },
+                Action::Read => event = Event::Read { submitted: instant, result: at(second) },
                 Action::Wait(until) => {
                     instant = until;
                     event = Event::Timer;
                 }
                 Action::Write(never) => match never {},
-                Action::Done(pulse) => return (pulse, wall - 1000),
+                Action::Done(pulse) => return (pulse, second - 1000),
             }
         }
     }
@@ -192,26 +227,64 @@ mod tests {
     }
 
     #[test]
-    fn one_look_is_enough_where_the_block_says_so() {
-        assert!(matches!(run(false, |s| Ok(ours(s))), (Pulse::Beating { .. }, 0)));
-        let (pulse, took) = run(true, |s| Ok(ours(s)));
+    fn a_heartbeat_is_seen_to_advance_whatever_the_clock_says() {
+        for skew in [-500, 0, 500] {
+            let (pulse, took) = run(None, skew, |s| Ok(ours(s)));
+            assert!(matches!(pulse, Pulse::Beating { .. }), "{pulse:?}");
+            assert_eq!(took, 5);
+        }
+        // As slow as it says that it is.
+        let slow = |s: u64| ours(s / 9 * 5).with_check_interval(18).with_time(s / 9 * 9);
+        let (pulse, _) = run(None, 0, |s| Ok(slow(s)));
         assert!(matches!(pulse, Pulse::Beating { .. }), "{pulse:?}");
-        assert_eq!(took, 5);
     }
 
     #[test]
-    fn a_clock_that_was_set_costs_time_only() {
-        for skew in [-500i64, 500] {
-            let skewed = |s: u64| ours(s).with_time(ours(s).time().saturating_add_signed(skew));
-            let (pulse, took) = run(false, |s| Ok(skewed(s)));
-            assert!(matches!(pulse, Pulse::Beating { .. }), "{pulse:?}");
-            assert_eq!(took, 5);
+    fn a_heartbeat_that_has_stopped_is_still_after_one_beat_or_what_is_left_of_its_promise() {
+        for (written, skew, seconds) in [
+            (1000, 0, 10),
+            (998, 0, 8),
+            (996, 0, 6),
+            (900, 0, 6),
+            // The clock was set: forward, and nothing is believed of it; back, and nothing known.
+            (1000, 500, 6),
+            (1000, -500, 10),
+        ] {
+            let still = block("here", Sequence::Active(7), written);
+            let (pulse, took) = run(None, skew, |_| Ok(still.clone()));
+            assert!(matches!(pulse, Pulse::Still { .. }), "{pulse:?}");
+            assert_eq!(took, seconds, "{written} {skew}");
         }
     }
 
     #[test]
-    fn a_heartbeat_that_stops_is_still_after_the_interval_it_promises() {
-        let (pulse, took) = run(false, |_| Ok(block("here", Sequence::Active(7), 900)));
+    fn a_read_that_hung_shows_nothing_of_the_time_in_which_it_did() {
+        let names = Names::new(b"here", b"sdb");
+        let mut watch = PulseWatch::new(PulseRequest { update_interval: 5, names, patience: None });
+        let mut on = |event, second: u64| {
+            let instant = Instant(second * 1_000_000_000);
+            watch.on(event, Now { instant, wall: second })
+        };
+        let result = || Ok(block("here", Sequence::Active(7), 900));
+        let read = |second: u64| Event::Read {
+            submitted: Instant(second * 1_000_000_000),
+            result: result(),
+        };
+        assert_eq!(on(Event::Begin, 1000), Action::Read);
+        assert!(matches!(on(read(1000), 1000), Action::Wait(_)));
+        assert!(matches!(on(read(1001), 1060), Action::Wait(_)));
+        assert!(matches!(on(read(1061), 1061), Action::Done(Pulse::Still { .. })));
+    }
+
+    #[test]
+    fn with_less_patience_than_a_beat_takes_its_own_word_counts() {
+        for (written, beats) in [(1000, true), (996, true), (995, false), (900, false)] {
+            let (pulse, took) =
+                run(Some(2), 0, |_| Ok(block("here", Sequence::Active(7), written)));
+            assert_eq!(matches!(pulse, Pulse::Beating { .. }), beats, "{written}: {pulse:?}");
+            assert_eq!(took, 2);
+        }
+        let (pulse, took) = run(Some(30), 0, |_| Ok(block("here", Sequence::Active(7), 1000)));
         assert!(matches!(pulse, Pulse::Still { .. }), "{pulse:?}");
         assert_eq!(took, 10);
     }
@@ -222,23 +295,23 @@ mod tests {
             0..=2 => ours(s),
             _ => block("there", Sequence::Active(u32::try_from(s / 5).expect("small")), s),
         };
-        let (pulse, took) = run(true, |s| Ok(alternating(s)));
+        let (pulse, took) = run(None, 0, |s| Ok(alternating(s)));
         assert!(matches!(pulse, Pulse::Foreign { .. }), "{pulse:?}");
         assert!(took <= 10, "{took}");
         let once = |s: u64| if s < 1002 { block("there", Sequence::Active(9), s) } else { ours(s) };
         let first = block("there", Sequence::Active(9), 999);
-        let (pulse, _) = run(false, |s| Ok(if s < 1002 { first.clone() } else { once(s) }));
+        let (pulse, _) = run(None, 0, |s| Ok(if s < 1002 { first.clone() } else { once(s) }));
         assert!(matches!(pulse, Pulse::Beating { .. }), "{pulse:?}");
     }
 
     #[test]
     fn a_block_that_is_somebody_elses_or_clean_for_good() {
-        let (pulse, took) = run(false, |_| Ok(block("there", Sequence::Active(9), 999)));
+        let (pulse, took) = run(None, 0, |_| Ok(block("there", Sequence::Active(9), 999)));
         assert!(matches!(pulse, Pulse::Foreign { .. }), "{pulse:?}");
-        assert_eq!(took, 5);
-        let (pulse, _) = run(false, |_| Ok(block("here", Sequence::Clean, 999)));
+        assert_eq!(took, 6);
+        let (pulse, _) = run(None, 0, |_| Ok(block("here", Sequence::Clean, 999)));
         assert!(matches!(pulse, Pulse::Released { .. }), "{pulse:?}");
-        let (pulse, _) = run(false, |_| Err(ReadError::Io(IoFault(5))));
+        let (pulse, _) = run(None, 0, |_| Err(ReadError::Io(IoFault(5))));
         assert_eq!(pulse, Pulse::Unreadable(ReadError::Io(IoFault(5))));
     }
 }

@@ -28,6 +28,7 @@ impl std::ops::Add<Duration> for Instant {
 pub struct Now {
     /// What decides.
     pub instant: Instant,
-    /// The wall clock, seconds since the epoch: only ever written to `mmp_time`, for people.
+    /// The wall clock, seconds since the epoch: written to `mmp_time`, for people. It decides
+    /// nothing by itself, for it may be set at any time.
     pub wall: u64,
 }
