@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use crate::common::program::tool;
 use crate::common::suite::Suite;
 use crate::pair::{Pair, address};
-use crate::{GUARD, SLACK, tell, tries};
+use crate::{GUARD, SLACK, guide, tell, tries};
 
 /// `deadtime` and `initdead` of ha.cf.
 const DEAD: Duration = Duration::from_secs(8);
 const INIT_DEAD: Duration = Duration::from_secs(12);
 /// How long a first start may take: the nodes find each other or give up, and mount.
-const START: Duration = Duration::from_secs(60);
+pub(crate) const START: Duration = Duration::from_secs(60);
 const TOOLS: &str = "/usr/share/heartbeat";
 
 pub(crate) fn cases(suite: &mut Suite) {
@@ -27,39 +27,35 @@ pub(crate) fn cases(suite: &mut Suite) {
     }
 }
 
-/// A line of haresources for a target.
-fn line(pair: &Pair, node: usize, target: usize, options: &str) -> String {
-    let (name, device, dir) = (&pair.names[node], pair.device(target), pair.dir(target));
+/// The line of haresources for the first target.
+fn line(pair: &Pair, options: &str) -> String {
+    let (name, device, dir) = (&pair.names[0], pair.device(0), pair.dir(0));
     format!("{name} mmp-target::{device}::{dir}::ext4::{options}\n")
 }
 
-/// Boots a node and starts Heartbeat on it.
-fn boot(pair: &mut Pair, which: usize, resources: &str) {
+/// Boots a node and starts Heartbeat on it, after whatever else must be prepared there.
+pub(crate) fn boot(pair: &mut Pair, which: usize, resources: &str, prepare: impl Fn(&Pair)) {
     pair.boot(which);
-    let cf = format!(
-        "logfile /var/log/ha-log\nkeepalive 500ms\nwarntime 4\ndeadtime {}\ninitdead {}\n\
-         udpport 694\nucast eth0 {}\nauto_failback off\nrealtime off\nnode {} {}\n",
-        DEAD.as_secs(),
-        INIT_DEAD.as_secs(),
-        address(1 - which),
-        pair.names[0],
-        pair.names[1],
-    );
+    prepare(pair);
+    let cf = guide::block("deadtime 8", pair)
+        .replace("initdead 60", &format!("initdead {}\nrealtime off", INIT_DEAD.as_secs()))
+        .replace("eth1 10.77.0.2", &format!("eth0 {}", address(1 - which)));
     pair.write(which, "/etc/ha.d/ha.cf", &cf);
     pair.write(which, "/etc/ha.d/haresources", resources);
     pair.write(which, "/etc/ha.d/authkeys", "auth 1\n1 sha1 secret\n");
     pair.sh(which, "ulimit -l unlimited; /usr/libexec/heartbeat/heartbeat >/dev/null 2>&1");
 }
 
-fn stop(pair: &Pair, which: usize) {
+pub(crate) fn stop(pair: &Pair, which: usize) {
     pair.sh(which, "/usr/libexec/heartbeat/heartbeat -k");
 }
 
 fn active_passive(die: impl FnOnce(&mut Pair, usize)) {
     let mut pair = Pair::new(1);
-    let resources = line(&pair, 0, 0, "mmp.wait=30");
-    boot(&mut pair, 0, &resources);
-    boot(&mut pair, 1, &resources);
+    let resources = guide::block("mmp-target::", &pair);
+    let resources = resources.lines().next().expect("a line").to_owned() + "\n";
+    boot(&mut pair, 0, &resources, |_| {});
+    boot(&mut pair, 1, &resources, |_| {});
     pair.await_mount(0, 0, START);
     pair.sh(0, &format!("echo precious > {0}/file; sync {0}/file", pair.dir(0)));
     // Owned for more than a moment, as in life: the block asks for the longer guard interval.
@@ -74,17 +70,17 @@ fn active_passive(die: impl FnOnce(&mut Pair, usize)) {
     assert_eq!(pair.sh(1, &format!("cat {}/file", pair.dir(0))), "precious\n");
 
     // Repaired, it does not take the target back by itself; told to, it does.
-    boot(&mut pair, 0, &resources);
+    boot(&mut pair, 0, &resources, |_| {});
     thread::sleep(INIT_DEAD);
     assert!(pair.has(1, 0) && !pair.has(0, 0));
     let asked = Instant::now();
-    pair.sh(0, &format!("{TOOLS}/hb_takeover"));
+    pair.sh(0, &guide::command("/usr/share/heartbeat/hb_takeover", &pair));
     pair.await_mount(0, 0, START);
     tell("heartbeat: hb_takeover to mount", asked);
     // A transition has to be over before another is heard.
     thread::sleep(Duration::from_secs(5));
     let asked = Instant::now();
-    pair.sh(0, &format!("{TOOLS}/hb_standby"));
+    pair.sh(0, &guide::command("/usr/share/heartbeat/hb_standby", &pair));
     pair.await_mount(1, 0, START);
     tell("heartbeat: hb_standby to mount", asked);
     assert_eq!(pair.sh(1, &format!("cat {}/file", pair.dir(0))), "precious\n");
@@ -101,9 +97,9 @@ fn active_passive(die: impl FnOnce(&mut Pair, usize)) {
 
 fn active_active() {
     let mut pair = Pair::new(2);
-    let resources = line(&pair, 0, 0, "mmp.wait=30") + &line(&pair, 1, 1, "mmp.wait=30");
-    boot(&mut pair, 0, &resources);
-    boot(&mut pair, 1, &resources);
+    let resources = guide::block("mmp-target::", &pair);
+    boot(&mut pair, 0, &resources, |_| {});
+    boot(&mut pair, 1, &resources, |_| {});
     pair.await_mount(0, 0, START);
     pair.await_mount(1, 1, START);
     pair.sh(1, &format!("echo precious > {0}/file; sync {0}/file", pair.dir(1)));
@@ -117,9 +113,9 @@ fn active_active() {
     assert!(pair.has(0, 0), "its own target was not touched");
     assert_eq!(pair.sh(0, &format!("cat {}/file", pair.dir(1))), "precious\n");
 
-    boot(&mut pair, 1, &resources);
+    boot(&mut pair, 1, &resources, |_| {});
     thread::sleep(INIT_DEAD);
-    pair.sh(1, &format!("{TOOLS}/hb_takeover local"));
+    pair.sh(1, &guide::command("/usr/share/heartbeat/hb_takeover local", &pair));
     pair.await_mount(1, 1, START);
     assert!(pair.has(0, 0));
     thread::sleep(Duration::from_secs(5));
@@ -134,9 +130,9 @@ fn active_active() {
 /// The cluster manager is gone and the target is still being unmounted when the other node starts.
 fn slow_unmount() {
     let mut pair = Pair::new(1);
-    let resources = line(&pair, 0, 0, "mmp.wait=60");
-    boot(&mut pair, 0, &resources);
-    boot(&mut pair, 1, &resources);
+    let resources = line(&pair, "mmp.wait=60");
+    boot(&mut pair, 0, &resources, |_| {});
+    boot(&mut pair, 1, &resources, |_| {});
     pair.await_mount(0, 0, START);
     thread::sleep(Duration::from_secs(6));
     // Only Heartbeat dies; what it had mounted stays, until it is unmounted at last.
@@ -171,9 +167,9 @@ fn split_brain() {
     let mut pair = Pair::new(1);
     pair.connect(false);
     // Both give the other up after `initdead`, and each takes what is its own and the other's.
-    let resources = line(&pair, 0, 0, "mmp.mode=guard");
-    boot(&mut pair, 0, &resources);
-    boot(&mut pair, 1, &resources);
+    let resources = line(&pair, "mmp.mode=guard");
+    boot(&mut pair, 0, &resources, |_| {});
+    boot(&mut pair, 1, &resources, |_| {});
     let one = || pair.has(0, 0) || pair.has(1, 0);
     pair.wait("one has it", START, one);
     let winner = usize::from(pair.has(1, 0));
@@ -202,7 +198,6 @@ fn split_brain() {
         &[
             "mmptarget",
             "monitor",
-            "--thorough",
             "--node",
             tool("uname", &["-n"]).trim(),
             &pair.device(0),

@@ -8,9 +8,14 @@
 #[expect(dead_code, reason = "each test program uses a part of the shared helpers")]
 mod common;
 
+mod control;
+mod disk;
+mod guide;
 mod heartbeat;
+mod moving;
 mod pacemaker;
 mod pair;
+mod referee;
 mod stonith;
 
 use std::time::{Duration, Instant};
@@ -36,10 +41,14 @@ fn tell(what: &str, since: Instant) -> Duration {
 }
 
 fn main() -> std::process::ExitCode {
-    let needs = [Need::Root, Need::E2fsprogs, Need::LoopDevices, Need::KernelExt4];
+    let needs = [Need::Root, Need::E2fsprogs, Need::LoopDevices, Need::KernelExt4, Need::Fuse];
     let mut suite = Suite::new(&needs);
     heartbeat::cases(&mut suite);
     pacemaker::cases(&mut suite);
     stonith::cases(&mut suite);
+    disk::cases(&mut suite);
+    moving::cases(&mut suite);
+    control::cases(&mut suite);
+    guide::cases(&mut suite);
     suite.run(8)
 }

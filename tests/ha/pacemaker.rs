@@ -11,7 +11,7 @@ use mmp::layout::{Names, Sequence};
 use crate::common::program::tool;
 use crate::common::suite::Suite;
 use crate::pair::{Pair, address};
-use crate::{GUARD, SLACK, tell, tries};
+use crate::{GUARD, SLACK, guide, tell, tries};
 
 /// How long until corosync gives a node up: its token's time, 1.2 times that for consensus.
 pub(crate) const DEAD: Duration = Duration::from_millis(4000 + 4800);
@@ -24,7 +24,11 @@ pub(crate) fn cases(suite: &mut Suite) {
     suite.case("pacemaker: ocf-tester", ocf_tester);
     suite.case("pacemaker: set up by crm: move, standby, clean stop", life);
     suite.case("pacemaker: active/active, node death with a power switch", node_death);
-    suite.case("pacemaker: fails when frozen", frozen);
+    for interval in [10, 20] {
+        suite.case(format!("pacemaker: fails when frozen, asked every {interval} s"), move || {
+            frozen(interval);
+        });
+    }
     suite.case("pacemaker: fails when another node writes the block", foreign);
     suite.case("pacemaker: the old node is still unmounting", slow_unmount);
     suite.case("pacemaker: refuses clones and timeouts that are too short", refusals);
@@ -36,6 +40,11 @@ pub(crate) fn cases(suite: &mut Suite) {
 /// Boots a node and starts corosync and Pacemaker on it, knowing nothing or what `cib` says.
 pub(crate) fn boot(pair: &mut Pair, which: usize, cib: Option<&str>) {
     pair.boot(which);
+    start(pair, which, cib);
+}
+
+/// Starts them on a node that is up.
+pub(crate) fn start(pair: &Pair, which: usize, cib: Option<&str>) {
     let node = |n: usize| {
         let (address, name) = (address(n), &pair.names[n]);
         format!(
@@ -83,8 +92,8 @@ pub(crate) fn cib(options: &[(&str, &str)], resources: &str) -> String {
     )
 }
 
-/// The target as a resource; `more` goes into its instance attributes.
-pub(crate) fn target(pair: &Pair, number: usize, start: u32, interval: u32, level: u32) -> String {
+/// The target as a resource, with a start's timeout and a monitor's interval in seconds.
+pub(crate) fn target(pair: &Pair, number: usize, start: u32, interval: u32) -> String {
     let id = format!("ost{number}");
     let parameter = |(name, value): (&str, String)| {
         format!("<nvpair id=\"{id}-{name}\" name=\"{name}\" value=\"{value}\"/>")
@@ -104,14 +113,15 @@ pub(crate) fn target(pair: &Pair, number: usize, start: u32, interval: u32, leve
          <instance_attributes id=\"{id}-parameters\">{parameters}</instance_attributes><operations>\
          <op id=\"{id}-start\" name=\"start\" interval=\"0\" timeout=\"{start}s\"/>\
          <op id=\"{id}-stop\" name=\"stop\" interval=\"0\" timeout=\"60s\"/>\
-         <op id=\"{id}-monitor\" name=\"monitor\" interval=\"{interval}s\" timeout=\"60s\">\
-         <instance_attributes id=\"{id}-level\"><nvpair id=\"{id}-depth\" name=\"OCF_CHECK_LEVEL\" \
-         value=\"{level}\"/></instance_attributes></op>\
+         <op id=\"{id}-monitor\" name=\"monitor\" interval=\"{interval}s\" timeout=\"60s\"/>\
          </operations></primitive>"
     )
 }
 
-const UNFENCED: [(&str, &str); 4] = [
+/// Options of a cluster with fencing, and of one without.
+pub(crate) const FENCED: [(&str, &str); 3] =
+    [("stonith-enabled", "true"), ("dc-deadtime", "5s"), ("startup-fencing", "false")];
+pub(crate) const UNFENCED: [(&str, &str); 4] = [
     ("stonith-enabled", "false"),
     ("no-quorum-policy", "ignore"),
     ("dc-deadtime", "5s"),
@@ -220,43 +230,40 @@ fn ocf_tester() {
     pair.end();
 }
 
+/// Both nodes see each other.
+fn both_online(pair: &Pair) -> bool {
+    pair.run(0, &["crm_mon", "-1"]).out.contains("Online: [ oss1 oss2 ]")
+}
+
+pub(crate) fn await_both(pair: &Pair) {
+    pair.wait("the cluster is up", START, || both_online(pair));
+}
+
 fn life() {
     let mut pair = Pair::new(1);
     boot(&mut pair, 0, None);
     boot(&mut pair, 1, None);
-    let online = || pair.run(0, &["crm_mon", "-1"]).out.contains("Online: [ oss1 oss2 ]");
-    pair.wait("the cluster is up", START, online);
-    // As docs/failover.md has it, but for fencing and the paths.
-    let text = format!(
-        "primitive ost0 ocf:mmp:target \\\n    \
-         params device={} directory={} fstype=ext4 node={} \\\n    \
-         op start timeout=120s interval=0 \\\n    op stop timeout=120s interval=0 \\\n    \
-         op monitor interval=20s timeout=40s \\\n    \
-         op monitor interval=120s timeout=40s OCF_CHECK_LEVEL=10 \\\n    \
-         meta migration-threshold=3 failure-timeout=10min\n\
-         property stonith-enabled=false no-quorum-policy=ignore start-failure-is-fatal=false\n",
-        pair.device(0),
-        pair.dir(0),
-        host(),
-    );
-    pair.write(0, "/etc/ost.crm", &text);
-    pair.sh(0, "crm configure load update /etc/ost.crm && crm_verify --live-check");
-    pair.wait("it is mounted", START, || pair.has(0, 0) || pair.has(1, 0));
-    let (from, to) = if pair.has(0, 0) { (0, 1) } else { (1, 0) };
-    pair.sh(from, &format!("echo precious > {0}/file; sync {0}/file", pair.dir(0)));
+    await_both(&pair);
+    pair.sh(0, "crm configure property stonith-enabled=false");
+    pair.sh(0, &guide::command("crm node standby oss2", &pair));
+    pair.sh(0, &guide::block("crm configure load update - ", &pair));
+    pair.sh(0, "crm_verify --live-check");
+    pair.await_mount(0, 0, START);
+    pair.sh(0, &guide::command("crm node online oss2", &pair));
+    pair.sh(0, &format!("echo precious > {0}/file; sync {0}/file", pair.dir(0)));
     let asked = Instant::now();
-    pair.sh(0, &format!("crm resource move ost0 {}", pair.names[to]));
-    pair.await_mount(to, 0, START);
+    pair.sh(0, &guide::command("crm resource move ost0001 oss2", &pair));
+    pair.await_mount(1, 0, START);
     tell("pacemaker: crm resource move to mount", asked);
-    pair.sh(0, "crm resource clear ost0");
+    pair.sh(0, &guide::command("crm resource clear ost0001", &pair));
     let asked = Instant::now();
-    pair.sh(0, &format!("crm node standby {}", pair.names[to]));
-    pair.await_mount(from, 0, START);
+    pair.sh(0, &guide::command("crm node standby oss2", &pair));
+    pair.await_mount(0, 0, START);
     tell("pacemaker: crm node standby to mount", asked);
-    pair.sh(0, &format!("crm node online {}", pair.names[to]));
-    assert_eq!(pair.sh(from, &format!("cat {}/file", pair.dir(0))), "precious\n");
-    pair.sh(0, "crm resource stop ost0");
-    pair.wait("it is unmounted", START, || !pair.has(from, 0));
+    pair.sh(0, &guide::command("crm node online oss2", &pair));
+    assert_eq!(pair.sh(0, &format!("cat {}/file", pair.dir(0))), "precious\n");
+    pair.sh(0, "crm resource stop ost0001");
+    pair.wait("it is unmounted", START, || !pair.has(0, 0));
     shut_down(&pair, 0);
     shut_down(&pair, 1);
     pair.finish();
@@ -270,11 +277,9 @@ fn node_death() {
             "<rsc_location id=\"l{target}\" rsc=\"ost{target}\" node=\"{name}\" score=\"100\"/>"
         )
     };
-    let resources = switch(&pair) + &target(&pair, 0, 120, 20, 0) + &target(&pair, 1, 120, 20, 0);
-    let options =
-        [("stonith-enabled", "true"), ("dc-deadtime", "5s"), ("startup-fencing", "false")];
+    let resources = switch(&pair) + &target(&pair, 0, 120, 20) + &target(&pair, 1, 120, 20);
     let places = prefer(&pair, 0, 0) + &prefer(&pair, 1, 1);
-    let cib = cib(&options, &resources)
+    let cib = cib(&FENCED, &resources)
         .replace("<constraints/>", &format!("<rsc_defaults><meta_attributes id=\"d\"><nvpair id=\"s\" name=\"resource-stickiness\" value=\"200\"/></meta_attributes></rsc_defaults><constraints>{places}</constraints>"));
     let cib = reorder(&cib);
     boot(&mut pair, 0, Some(&cib));
@@ -308,9 +313,7 @@ fn node_death() {
         pair,
         |_, _| {},
         |pair| {
-            let online =
-                |pair: &Pair| pair.run(0, &["crm_mon", "-1"]).out.contains("Online: [ oss1 oss2 ]");
-            wait(pair, "it is back", START, online);
+            wait(pair, "it is back", START, both_online);
             let pair = pair.lock().expect("lock");
             assert!(pair.has(0, 1), "it does not fail back by itself");
             pair.sh(0, "crm resource move ost1 oss2");
@@ -335,9 +338,9 @@ fn reorder(cib: &str) -> String {
 }
 
 /// A cluster without fencing that has its one target mounted on the node told.
-fn unfenced(interval: u32, level: u32) -> (Pair, usize) {
+fn unfenced(interval: u32) -> (Pair, usize) {
     let mut pair = Pair::new(1);
-    let cib = cib(&UNFENCED, &target(&pair, 0, 120, interval, level));
+    let cib = cib(&UNFENCED, &target(&pair, 0, 120, interval));
     boot(&mut pair, 0, Some(&cib));
     boot(&mut pair, 1, Some(&cib));
     pair.wait("it is mounted", START, || pair.has(0, 0) || pair.has(1, 0));
@@ -351,21 +354,25 @@ fn failures(pair: &Pair) -> String {
     pair.run(0, &["crm_mon", "-1"]).out
 }
 
-fn frozen() {
-    let interval = Duration::from_secs(20);
-    let (pair, which) = unfenced(20, 0);
+/// `interval` is the monitor's. However early in it the heartbeat stops, the next monitor sees it
+/// stand still, for one update interval and a second: the kernel's is 5 s.
+fn frozen(interval: u32) {
+    let (pair, which) = unfenced(interval);
     let dir = pair.outside(which, &pair.dir(0));
     // Keeps it from being unmounted while it is frozen, after which nobody could thaw it.
     let held = fs::File::open(&dir).expect("open");
-    tool("fsfreeze", &["--freeze".as_ref(), dir.as_os_str()]);
+    // A monitor has just ended, and seen the heartbeat.
+    let monitors = || pair.run(which, &["pgrep", "-f", "mmptarget monitor"]).code == 0;
+    pair.wait("a monitor runs", START, monitors);
+    pair.wait("it has ended", START, || !monitors());
+    pair.sh(which, &format!("fsfreeze --freeze {}", pair.dir(0)));
     let frozen = Instant::now();
-    // 6 s for which the last write counts as fresh, an interval, 10 s that are watched.
-    let within = Duration::from_secs(16) + interval + THINK;
-    pair.wait("the monitor fails", within, || {
+    let within = Duration::from_secs(interval.into()) + Duration::from_secs(6);
+    pair.wait("the monitor fails", within + SLACK, || {
         failures(&pair).contains("its heartbeat stands still")
     });
-    tell("pacemaker: frozen to a failed monitor (interval 20 s)", frozen);
-    tool("fsfreeze", &["--unfreeze".as_ref(), dir.as_os_str()]);
+    tell(&format!("pacemaker: frozen to a failed monitor (interval {interval} s)"), frozen);
+    pair.sh(which, &format!("fsfreeze --unfreeze {}", pair.dir(0)));
     drop(held);
     pair.wait("it is stopped and started again", START, || {
         let state = failures(&pair);
@@ -375,7 +382,7 @@ fn frozen() {
 }
 
 fn foreign() {
-    let (pair, _) = unfenced(20, 10);
+    let (pair, _) = unfenced(20);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -410,10 +417,8 @@ fn foreign() {
 
 fn slow_unmount() {
     let mut pair = Pair::new(1);
-    let options =
-        [("stonith-enabled", "true"), ("dc-deadtime", "5s"), ("startup-fencing", "false")];
-    let resources = switch(&pair) + &target(&pair, 0, 120, 20, 0);
-    let cib = cib(&options, &resources);
+    let resources = switch(&pair) + &target(&pair, 0, 120, 20);
+    let cib = cib(&FENCED, &resources);
     boot(&mut pair, 0, Some(&cib));
     boot(&mut pair, 1, Some(&cib));
     // An operator acknowledges the node's death, too early.
@@ -453,9 +458,9 @@ pub(crate) fn failures_on(pair: &Pair, which: usize) -> String {
 
 fn refusals() {
     let mut pair = Pair::new(2);
-    let clone = target(&pair, 1, 120, 20, 0);
+    let clone = target(&pair, 1, 120, 20);
     let clone = format!("<clone id=\"clone\">{clone}</clone>");
-    let cib = cib(&UNFENCED, &(target(&pair, 0, 30, 20, 0) + &clone));
+    let cib = cib(&UNFENCED, &(target(&pair, 0, 30, 20) + &clone));
     boot(&mut pair, 0, Some(&cib));
     boot(&mut pair, 1, Some(&cib));
     pair.wait("both are refused", START, || {
@@ -472,7 +477,7 @@ fn refusals() {
 fn split_brain() {
     let mut pair = Pair::new(1);
     pair.connect(false);
-    let cib = cib(&UNFENCED, &target(&pair, 0, 55, 20, 0));
+    let cib = cib(&UNFENCED, &target(&pair, 0, 55, 20));
     boot(&mut pair, 0, Some(&cib));
     boot(&mut pair, 1, Some(&cib));
     pair.wait("one has it", START, || pair.has(0, 0) || pair.has(1, 0));

@@ -3,24 +3,26 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::common::disk::{CLEAN, Observer};
+use crate::common::fuse::{Fuse, Mood};
 use crate::common::image::Image;
 use crate::common::loops::Loop;
 use crate::common::program::{Ended, ended, run, tool};
+use crate::referee::Referee;
 
 /// A shared disk, with a path to it for each node.
-struct Target {
-    image: Image,
-    paths: [Loop; 2],
+pub(crate) struct Target {
+    pub(crate) image: Image,
+    pub(crate) paths: [Loop; 2],
+    /// What the paths go through, where that can fail.
+    cables: Option<[Fuse; 2]>,
 }
 
 /// Two nodes, their disks and the wire between them.
@@ -42,11 +44,19 @@ struct Node {
 impl Pair {
     /// Two nodes that are down, and so many targets.
     pub(crate) fn new(targets: usize) -> Self {
+        Self::on((0..targets).map(|_| Target::new()).collect())
+    }
+
+    /// The same, with disks whose cables can be pulled.
+    pub(crate) fn with_cables(targets: usize) -> Self {
+        Self::on((0..targets).map(|_| Target::with_cables()).collect())
+    }
+
+    fn on(targets: Vec<Target>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{:x}{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let folder = TempDir::new().expect("folder");
         let names = [1, 2].map(|n| format!("oss{n}"));
-        let targets: Vec<Target> = (0..targets).map(|_| Target::new()).collect();
         for (index, target) in targets.iter().enumerate() {
             fs::write(folder.path().join(format!("ost{index}")), "").expect("write");
             fs::create_dir(folder.path().join(format!("mnt{index}"))).expect("create");
@@ -70,7 +80,8 @@ impl Pair {
             tool("ip", &[&ip[..], &[&format!("{}/24", address(which)), "dev", "eth0"]].concat());
         }
         pair.connect(true);
-        pair.referee = Some(Referee::start(&pair));
+        let dirs = (0..pair.targets.len()).map(|target| pair.dir(target)).collect();
+        pair.referee = Some(Referee::start(&pair.targets, dirs));
         pair
     }
 
@@ -80,6 +91,19 @@ impl Pair {
             let state = if up { "up" } else { "down" };
             tool("ip", &["-n", wire, "link", "set", "eth0", state]);
         }
+    }
+
+    /// From here on a node's path to a target does this.
+    pub(crate) fn cable(&self, which: usize, target: usize, mood: Mood) {
+        self.targets[target].cables.as_ref().expect("cables")[which].set(mood);
+    }
+
+    /// Turns a node off: no write of it that is still on its way lands.
+    pub(crate) fn power_off(&mut self, which: usize) {
+        for target in 0..self.targets.len() {
+            self.cable(which, target, Mood::Failing);
+        }
+        self.kill(which);
     }
 
     /// Turns a node on; its cluster manager is not running yet.
@@ -141,12 +165,18 @@ impl Pair {
         }
     }
 
-    /// A command in a node, to its end.
-    pub(crate) fn run(&self, which: usize, command: &[&str]) -> Ended {
+    /// A command in a node.
+    pub(crate) fn command(&self, which: usize, command: &[&str]) -> Command {
         let node = self.nodes[which].as_ref().expect("up");
         let mut enter = Command::new("nsenter");
         enter.args(["-t", &node.first.to_string(), "-a"]).args(command).stdin(Stdio::null());
-        ended(enter.env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"))
+        enter.env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        enter
+    }
+
+    /// A command in a node, to its end.
+    pub(crate) fn run(&self, which: usize, command: &[&str]) -> Ended {
+        ended(&mut self.command(which, command))
     }
 
     /// A line of shell in a node that must succeed; what it says.
@@ -196,6 +226,15 @@ impl Pair {
     /// A node's own path to a target, outside its namespaces.
     pub(crate) fn path(&self, which: usize, target: usize) -> &Loop {
         &self.targets[target].paths[which]
+    }
+
+    /// How many targets there are.
+    pub(crate) fn targets(&self) -> usize {
+        self.targets.len()
+    }
+
+    pub(crate) fn is_up(&self, which: usize) -> bool {
+        self.nodes[which].is_some()
     }
 
     /// Whether a node has a target mounted.
@@ -259,7 +298,13 @@ impl Pair {
     fn over(&mut self) {
         self.kill(0);
         self.kill(1);
-        self.referee.take().expect("one from the beginning on").verdict();
+        let faults = self.faults();
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+
+    /// What the referee has seen that must not be.
+    pub(crate) fn faults(&mut self) -> Vec<String> {
+        self.referee.take().expect("one from the beginning on").faults()
     }
 }
 
@@ -285,94 +330,18 @@ impl Target {
     fn new() -> Self {
         let image = Image::with(&[], "64M");
         let paths = [Loop::new(image.path()), Loop::new(image.path())];
-        Target { image, paths }
+        Target { image, paths, cables: None }
+    }
+
+    fn with_cables() -> Self {
+        let image = Image::with(&[], "64M");
+        let cables = [Fuse::over(image.path()), Fuse::over(image.path())];
+        let paths = cables.each_ref().map(|cable| Loop::new(&cable.path()));
+        Target { image, paths, cables: Some(cables) }
     }
 }
 
-fn is_mounted(first: Pid, dir: &str) -> bool {
+pub(crate) fn is_mounted(first: Pid, dir: &str) -> bool {
     let table = fs::read_to_string(format!("/proc/{first}/mountinfo")).unwrap_or_default();
     table.lines().any(|line| line.split(' ').nth(4) == Some(dir))
-}
-
-/// Watches all the time that no target is mounted on both nodes: by the nodes' mount tables, and by
-/// the disks themselves, past every cache and by code that shares nothing with the suite's.
-struct Referee {
-    over: Arc<AtomicBool>,
-    nodes: Arc<[std::sync::Mutex<Option<Pid>>; 2]>,
-    deaths: std::sync::Mutex<Vec<(usize, Instant)>>,
-    tables: JoinHandle<Vec<String>>,
-    disks: Vec<(Observer, [String; 2])>,
-}
-
-impl Referee {
-    fn start(pair: &Pair) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let nodes: Arc<[std::sync::Mutex<Option<Pid>>; 2]> = Arc::default();
-        let dirs: Vec<_> = (0..pair.targets.len()).map(|target| pair.dir(target)).collect();
-        let (told, watched) = (Arc::clone(&over), Arc::clone(&nodes));
-        let tables = thread::spawn(move || {
-            let mut faults = Vec::new();
-            while !told.load(Ordering::SeqCst) {
-                for dir in &dirs {
-                    let has = |which: usize| {
-                        let node = *watched[which].lock().expect("lock");
-                        node.is_some_and(|first| is_mounted(first, dir))
-                    };
-                    // The first once more: it may have let go while the second was looked at.
-                    if has(0) && has(1) && has(0) {
-                        faults.push(format!("{dir} is mounted on both nodes"));
-                    }
-                }
-                thread::sleep(Duration::from_millis(20));
-            }
-            faults
-        });
-        let disk = |target: &Target| {
-            let names = [0, 1].map(|which: usize| target.paths[which].kernel_name().to_owned());
-            (Observer::start(target.image.path()), names)
-        };
-        let disks = pair.targets.iter().map(disk).collect();
-        Referee { over, nodes, deaths: std::sync::Mutex::default(), tables, disks }
-    }
-
-    fn seen_up(&self, which: usize, first: Pid) {
-        *self.nodes[which].lock().expect("lock") = Some(first);
-    }
-
-    fn seen_down(&self, which: usize) {
-        *self.nodes[which].lock().expect("lock") = None;
-        self.deaths.lock().expect("lock").push((which, Instant::now()));
-    }
-
-    /// Two kernels never wrote one block in turns: between the heartbeats of one and those of the
-    /// other the block was clean, or the one had died.
-    fn verdict(self) {
-        self.over.store(true, Ordering::SeqCst);
-        let faults = self.tables.join().expect("referee");
-        assert!(faults.is_empty(), "{faults:?}");
-        let deaths = self.deaths.into_inner().expect("lock");
-        let host = tool("uname", &["-n"]).trim().to_owned();
-        for (observer, names) in self.disks {
-            let samples = observer.stop();
-            let mut last: Option<(usize, Instant)> = None;
-            for sample in &samples {
-                // A claim bears a node's name, a kernel's heartbeat that of the machine.
-                let which = names.iter().position(|name| *name == sample.block.device());
-                match which {
-                    _ if sample.block.sequence() == CLEAN => last = None,
-                    Some(which) if sample.block.node() == host => {
-                        if let Some((before, at)) = last
-                            && before != which
-                        {
-                            let died =
-                                deaths.iter().any(|(dead, when)| *dead == before && *when > at);
-                            assert!(died, "both nodes' kernels wrote it: {samples:#?}");
-                        }
-                        last = Some((which, sample.present));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
 }

@@ -4,13 +4,19 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::disk::Observer;
+use crate::common::fuse::Mood;
+use crate::common::program::ended;
 use crate::common::suite::Suite;
-use crate::pacemaker::{DEAD, START, THINK, boot, cib, host, switch, target, wait, with_switch};
+use crate::pacemaker::{
+    DEAD, FENCED, START, THINK, await_both, boot, cib, host, switch, target, wait, with_switch,
+};
 use crate::pair::Pair;
-use crate::{SLACK, tell};
+use crate::{GUARD, SLACK, guide, tell};
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case("stonith: fence_mmp and external/mmp confirm only who does not write", confirms);
+    suite.case("stonith: fence_mmp confirms a node that took itself down", fenced_itself);
     suite.case("stonith: a cluster that confirms a death by fence_mmp", confirmed_death);
     for fenced in [false, true] {
         let how = if fenced { "believed" } else { "watched all the same" };
@@ -56,27 +62,97 @@ fn confirms() {
     pair.finish_stale();
 }
 
-fn confirmed_death() {
-    let mut pair = Pair::new(1);
-    let options =
-        [("stonith-enabled", "true"), ("dc-deadtime", "5s"), ("startup-fencing", "false")];
-    let parameter = |name: &str, value: &str| {
-        format!("<nvpair id=\"f-{name}\" name=\"{name}\" value=\"{value}\"/>")
-    };
-    let host = host();
-    let (one, two) = (&pair.names[0], &pair.names[1]);
-    let parameters = parameter("devices", &pair.device(0))
-        + &parameter("node", &host)
-        + &parameter("pcmk_host_check", "static-list")
-        + &parameter("pcmk_host_list", &format!("{one} {two}"))
-        + &parameter("pcmk_host_map", &format!("{one}:{host};{two}:{host}"));
-    let fence = format!(
-        "<primitive id=\"confirm\" class=\"stonith\" type=\"fence_mmp\">\
-         <instance_attributes id=\"f\">{parameters}</instance_attributes></primitive>"
+/// A node that holds two devices under `mmpd hold --fence` loses one: it takes itself down, and is
+/// confirmed only when both have stood still for the guard interval after that.
+fn fenced_itself() {
+    let mut pair = Pair::with_cables(2);
+    pair.boot(0);
+    pair.boot(1);
+    let devices = [0, 1].map(|target| pair.device(target));
+    let observers = [0, 1].map(|target| Observer::start(pair.image(target).path()));
+    let request = pair.folder().join("off-oss1");
+    let hold = format!(
+        "setsid mmpd hold --fence 'touch {}' {} >/var/log/mmpd 2>&1 </dev/null &",
+        request.display(),
+        devices.join(" "),
     );
-    let cib = cib(&options, &(fence + &target(&pair, 0, 120, 20, 0)));
+    pair.sh(0, &hold);
+    let log = |pair: &Pair| pair.sh(0, "cat /var/log/mmpd");
+    pair.wait("both are held", START, || log(&pair).matches(": held").count() == 2);
+    let agent = |pair: &Pair, action: &str| {
+        let devices = devices.join(",");
+        let said = pair
+            .run(1, &["fence_mmp", "-o", action, "-n", "oss1", &format!("--devices={devices}")]);
+        (said.code, said.took)
+    };
+    // As long as it lives it is not confirmed, and that is known at its next heartbeat.
+    for (action, code) in [("off", 1), ("reboot", 1), ("status", 0)] {
+        let (said, took) = agent(&pair, action);
+        assert_eq!(said, code, "{action} of a node that lives");
+        assert!(took < GUARD, "{action} took {took:?}");
+    }
+    let off = Mutex::new(None);
+    let act = |pair: &mut Pair, which: usize| {
+        pair.power_off(which);
+        *off.lock().expect("lock") = Some(Instant::now());
+    };
+    pair.cable(0, 0, Mood::Hung);
+    let hung = Instant::now();
+    let (pair, (asked, confirmed)) = with_switch(pair, act, |pair| {
+        // As a cluster manager does it: asked again and again from the first suspicion on. The
+        // other device is well, and so the node lives until it takes itself down.
+        let agent = |action: &str| {
+            let mut enter =
+                pair.lock().expect("lock").command(1, &["fence_mmp", "-o", action, "-n", "oss1"]);
+            ended(enter.arg(format!("--devices={}", devices.join(",")))).code
+        };
+        let deadline = hung + GUARD * 6;
+        loop {
+            let asked = Instant::now();
+            let code = agent("off");
+            if code == 0 {
+                break (asked, Instant::now());
+            }
+            assert!(code == 1 && Instant::now() < deadline, "{code}");
+        }
+    });
+    let off = off.lock().expect("lock").expect("it took itself down");
+    assert!(off < confirmed, "confirmed before it was down");
+    let last = observers.map(|observer| observer.stop().last().expect("a block").present);
+    for last in last {
+        assert!(last < off, "written after it was down");
+        assert!(confirmed - last > GUARD, "confirmed {:?} after a heartbeat", confirmed - last);
+    }
+    println!(
+        "    stonith: a disk hangs: the node was down after {:.1} s, confirmed after {:.1} s (by a \
+         fence_mmp that took {:.1} s)",
+        (off - hung).as_secs_f64(),
+        (confirmed - hung).as_secs_f64(),
+        (confirmed - asked).as_secs_f64(),
+    );
+    assert_eq!(agent(&pair, "status").0, 2, "it is off");
+    let plugin = format!(
+        "stonith -t external/mmp hostlist=oss1 devices={} node={} -T reset oss1",
+        devices.join(","),
+        host(),
+    );
+    pair.sh(1, &plugin);
+    pair.finish_stale();
+}
+
+fn confirmed_death() {
+    let mut pair = Pair::new(2);
+    let cib = cib(&FENCED, &target(&pair, 0, 120, 20));
     boot(&mut pair, 0, Some(&cib));
     boot(&mut pair, 1, Some(&cib));
+    await_both(&pair);
+    // All kernels here are one, and call themselves by the machine's name.
+    let host = host();
+    let more = format!(
+        "pcmk_host_check=static-list pcmk_host_map=\"oss1:{host};oss2:{host}\" node={host}"
+    );
+    let fence = guide::block("stonith:fence_mmp", &pair);
+    pair.sh(0, &format!("{} {more}", fence.trim_end()));
     pair.wait("it is mounted", START, || pair.has(0, 0) || pair.has(1, 0));
     thread::sleep(Duration::from_secs(6));
     let old = usize::from(pair.has(1, 0));
@@ -93,9 +169,7 @@ fn confirmed_death() {
 /// `mmp.fenced=pacemaker` the first of the two waits is saved.
 fn timeline(fenced: bool) {
     let mut pair = Pair::new(1);
-    let options =
-        [("stonith-enabled", "true"), ("dc-deadtime", "5s"), ("startup-fencing", "false")];
-    let mut target = target(&pair, 0, 120, 20, 0);
+    let mut target = target(&pair, 0, 120, 20);
     if fenced {
         let option = "<nvpair id=\"o\" name=\"options\" value=\"mmp.fenced=pacemaker\"/>";
         target = target.replacen(
@@ -104,7 +178,7 @@ fn timeline(fenced: bool) {
             1,
         );
     }
-    let cib = cib(&options, &(switch(&pair) + &target));
+    let cib = cib(&FENCED, &(switch(&pair) + &target));
     boot(&mut pair, 0, Some(&cib));
     boot(&mut pair, 1, Some(&cib));
     let off = Mutex::new(None);
