@@ -19,7 +19,14 @@ pub(crate) fn cases(suite: &mut Suite) {
     for name in ["LABEL", "UUID"] {
         suite.case(format!("by {name}"), move || staged(move |stage| by_tag(stage, name)));
     }
-    suite.case("an image with -o loop and without", || staged(image));
+    for options in ["rw", "loop"] {
+        for by_mount in [true, false] {
+            let by = if by_mount { "mount(8)" } else { "the helper" };
+            suite.case(format!("an image by {by} with -o {options}"), move || {
+                staged(move |stage| image(stage, options, by_mount));
+            });
+        }
+    }
     suite.case("an image at an offset", || staged(image_at_an_offset));
     for (options, at_least, at_most) in [
         ("mmp.mode=guard", GUARD, GUARD + SLACK),
@@ -108,26 +115,22 @@ fn by_tag(stage: &Stage, tag: &str) {
     assert_eq!(source.trim(), stage.a.name());
 }
 
-fn image(stage: &Stage) {
+fn image(stage: &Stage, options: &str, by_mount: bool) {
     let image = Image::with(&[], "64M");
     let dir = stage.dir("a");
     let dir = dir.to_str().expect("UTF-8");
-    for options in ["rw", "loop"] {
-        for by_mount in [true, false] {
-            let ended = match by_mount {
-                true => run("mount", &["-t", "mmp.ext4", "-o", options, image.name(), dir]),
-                false => stage.helper(&[image.name(), dir, "-o", options, "-t", "mmp.ext4"]),
-            };
-            assert_ended(&ended, 0, &[]);
-            let source = tool("findmnt", &["-n", "-o", "SOURCE", "--mountpoint", dir]);
-            assert!(source.starts_with("/dev/loop"), "{source}");
-            // kmmpd names the device that is mounted, the helper before it the one it claimed.
-            let name = Disk::open(image.path()).mmp().device();
-            assert_eq!(format!("/dev/{name}"), source.trim());
-            stage.umount("a");
-            assert!(!tool("losetup", &["-a"]).contains(image.name()), "still bound");
-        }
-    }
+    let ended = match by_mount {
+        true => run("mount", &["-t", "mmp.ext4", "-o", options, image.name(), dir]),
+        false => stage.helper(&[image.name(), dir, "-o", options, "-t", "mmp.ext4"]),
+    };
+    assert_ended(&ended, 0, &[]);
+    let source = tool("findmnt", &["-n", "-o", "SOURCE", "--mountpoint", dir]);
+    assert!(source.starts_with("/dev/loop"), "{source}");
+    // kmmpd names the device that is mounted, the helper before it the one it claimed.
+    let name = Disk::open(image.path()).mmp().device();
+    assert_eq!(format!("/dev/{name}"), source.trim());
+    stage.umount("a");
+    assert!(!tool("losetup", &["-a"]).contains(image.name()), "still bound");
 }
 
 fn image_at_an_offset(stage: &Stage) {

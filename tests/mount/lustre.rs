@@ -14,11 +14,12 @@ use crate::stage::{Stage, staged, stand_in};
 use crate::{GUARD, SLACK, assert_ended, assert_took};
 
 pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("a mount.lustre that takes MMP itself", || staged(taking_mmp));
+    suite.case("a mount.lustre that takes MMP itself and fails", || staged(taking_mmp_and_failing));
     suite.case("mount.lustre gets what mount(8) gives it", || staged(arguments));
     suite.case("'mmp' alone is lustre where mount.lustre is", || staged(default_type));
     suite.case("a mount.lustre that fails", || staged(failing));
     suite.case("a mount.lustre that retries for ever is ended by SIGTERM", || staged(retrying));
-    suite.case("a mount.lustre that takes MMP itself", || staged(taking_mmp));
     suite.case("a slow mount is confirmed", || staged(slow));
     suite.case("a slow mount that somebody else overtook is undone", || staged(overtaken));
     suite.case("a slow mount that is unmounted here is not taken for two", || staged(left));
@@ -96,8 +97,10 @@ fn taking_mmp(stage: &Stage) {
     assert_ended(&ended, 0, &["watching that nobody else did"]);
     assert_took(&ended, 3 * GUARD, 5 * GUARD);
     assert_eq!(stage.mounted("a"), "ext4");
+}
+
+fn taking_mmp_and_failing(stage: &Stage) {
     stand_in("mount.lustre", "tune2fs -L renamed \"$1\" && exit 7");
-    stage.umount("a");
     assert_ended(&run("mount", &lustre(stage, "")), 7, &[]);
     assert_eq!(Disk::open(stage.image.path()).mmp().sequence(), CLEAN);
 }

@@ -73,6 +73,8 @@ fn install(folder: &Path) {
         format!("lowerdir={0},upperdir={1}/upper,workdir={1}/work", sbin.display(), over.display());
     mount(Some("overlay"), &sbin, Some("overlay"), MsFlags::empty(), Some(&*options))
         .expect("overlay");
+    // The suite may be installed.
+    let _ = fs::remove_file("/sbin/mount.mmp");
     symlink(HELPER, "/sbin/mount.mmp").expect("link");
 }
 

@@ -14,6 +14,17 @@ use crate::common::{
     Memory, assert_clean, assert_files, folder, mke2fs, mmptune, run, write_sparse,
 };
 use crate::power::prepare;
+use crate::suite::Suite;
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("faults/every_write_and_flush_may_fail", every_write_and_flush_may_fail);
+    suite.case(
+        "faults/nothing_is_written_once_somebody_else_wrote_the_block",
+        nothing_is_written_once_somebody_else_wrote_the_block,
+    );
+    suite.case("faults/killed_in_the_middle", killed_in_the_middle);
+    suite.case("faults/stopped_while_it_claims", stopped_while_it_claims);
+}
 
 /// A disk whose nth write or flush fails, half written.
 struct Failing {
@@ -52,7 +63,6 @@ impl Disk for Failing {
     }
 }
 
-#[test]
 fn every_write_and_flush_may_fail() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -89,7 +99,6 @@ fn every_write_and_flush_may_fail() {
 }
 
 /// Looking that says no ends it before the write that would do harm.
-#[test]
 fn nothing_is_written_once_somebody_else_wrote_the_block() {
     let folder = folder();
     let options = "-b 1024 -g 1024 -O metadata_csum,64bit";
@@ -127,7 +136,6 @@ fn start(arguments: &[&str], image: &Path) -> std::process::Child {
 }
 
 /// A kill can come anywhere; run often, at times spread over the whole run.
-#[test]
 fn killed_in_the_middle() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -150,7 +158,6 @@ fn killed_in_the_middle() {
 
 /// Killed while it claims, it leaves an active sequence that is stale after the guard interval;
 /// stopped by a signal, it leaves nothing.
-#[test]
 fn stopped_while_it_claims() {
     let folder = folder();
     let image = folder.path().join("image");

@@ -7,6 +7,11 @@ use mmp::tune::{Change, Plan, Stamp, Step, Survey};
 use proptest::prelude::*;
 
 use crate::common::{Memory, folder, mke2fs, tune2fs};
+use crate::suite::Suite;
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("hostile/any_bytes_are_survived", any_bytes_are_survived);
+}
 
 /// Small images without checksums, so that a changed byte is not found at once; MMP off and on.
 fn images() -> &'static [Vec<u8>] {
@@ -36,7 +41,6 @@ fn place() -> impl Strategy<Value = usize> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
-    #[test]
     fn any_bytes_are_survived(
         index in 0usize..8,
         changes in proptest::collection::vec((place(), any::<u8>()), 1..5),

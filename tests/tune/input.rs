@@ -7,6 +7,29 @@ use crate::common::{
     assert_clean, copy, differences, folder, header, mke2fs, mke2fs_filled, mmptune, must, run,
     tune2fs,
 };
+use crate::suite::Suite;
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case(
+        "input/bad_values_have_the_words_and_code_of_tune2fs",
+        bad_values_have_the_words_and_code_of_tune2fs,
+    );
+    suite.case("input/the_bounds_of_the_interval", the_bounds_of_the_interval);
+    suite.case("input/twice_is_once", twice_is_once);
+    suite.case("input/states_that_forbid_a_change", states_that_forbid_a_change);
+    suite.case("input/a_full_file_system", a_full_file_system);
+    suite.case("input/damage_is_left_to_e2fsck", damage_is_left_to_e2fsck);
+    suite.case("input/a_lost_mmp_block_does_not_leak", a_lost_mmp_block_does_not_leak);
+    suite.case("input/an_image_cut_short", an_image_cut_short);
+    suite.case("input/an_interval_left_too_big_by_others", an_interval_left_too_big_by_others);
+    suite.case("input/a_dry_run_changes_nothing", a_dry_run_changes_nothing);
+    suite.case("input/an_mmp_block_where_none_can_be", an_mmp_block_where_none_can_be);
+    suite.case("input/a_result_that_cannot_be_written", a_result_that_cannot_be_written);
+}
+
+pub(crate) fn cases_of_the_kernel(suite: &mut Suite) {
+    suite.case("input/a_device_in_use_here", a_device_in_use_here);
+}
 
 /// Runs mmptune, which must end with `code`, say `words` and change nothing.
 fn refused(image: &Path, arguments: &str, code: i32, words: &str) {
@@ -19,7 +42,6 @@ fn refused(image: &Path, arguments: &str, code: i32, words: &str) {
     assert_eq!(differences(&before, image), [], "{arguments}");
 }
 
-#[test]
 fn bad_values_have_the_words_and_code_of_tune2fs() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -54,7 +76,6 @@ fn bad_values_have_the_words_and_code_of_tune2fs() {
     assert_eq!(mmptune("-O mmp", &folder.path().join("none")).code, 2);
 }
 
-#[test]
 fn the_bounds_of_the_interval() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -70,7 +91,6 @@ fn the_bounds_of_the_interval() {
     assert_eq!(header(&image, "MMP update interval"), 300);
 }
 
-#[test]
 fn twice_is_once() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -89,7 +109,6 @@ fn twice_is_once() {
     }
 }
 
-#[test]
 fn states_that_forbid_a_change() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -122,7 +141,6 @@ fn states_that_forbid_a_change() {
     refused(&image, "-f -f -E clear_mmp", 1, "MMP is not enabled");
 }
 
-#[test]
 fn a_full_file_system() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -140,7 +158,6 @@ fn a_full_file_system() {
     }
 }
 
-#[test]
 fn damage_is_left_to_e2fsck() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -171,7 +188,6 @@ fn damage_is_left_to_e2fsck() {
 }
 
 /// An MMP block that is none any more is freed all the same, unless something contradicts.
-#[test]
 fn a_lost_mmp_block_does_not_leak() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -220,12 +236,7 @@ fn a_lost_mmp_block_does_not_leak() {
 }
 
 /// A device in use here is refused whatever is asked for, and says who has it.
-#[test]
 fn a_device_in_use_here() {
-    if must("id", ["-u"]).trim() != "0" {
-        eprintln!("skipped: mounting needs root");
-        return;
-    }
     let folder = folder();
     let (image, dir) = (folder.path().join("image"), folder.path().join("dir"));
     mke2fs(&image, "-t ext4", "16M").expect("mke2fs");
@@ -243,7 +254,6 @@ fn a_device_in_use_here() {
     assert_eq!(ended.out.matches("mounted on").count(), 4, "{ended:?}");
 }
 
-#[test]
 fn an_image_cut_short() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -252,7 +262,6 @@ fn an_image_cut_short() {
     refused(&image, "-O mmp", 1, "ends beyond the device");
 }
 
-#[test]
 fn an_interval_left_too_big_by_others() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -265,7 +274,6 @@ fn an_interval_left_too_big_by_others() {
 }
 
 /// The plan is shown, as text and as JSON, and nothing is done.
-#[test]
 fn a_dry_run_changes_nothing() {
     let folder = folder();
     let (image, before) = (folder.path().join("image"), folder.path().join("before"));
@@ -295,7 +303,6 @@ fn a_dry_run_changes_nothing() {
 
 /// An MMP block that cannot be one is refused alike by a dry run and in earnest, and e2fsck, which
 /// the message names, puts it right.
-#[test]
 fn an_mmp_block_where_none_can_be() {
     use std::os::unix::fs::FileExt;
     let folder = folder();
@@ -318,7 +325,6 @@ fn an_mmp_block_where_none_can_be() {
 }
 
 /// Who cannot be told of a result is told whether the change was made.
-#[test]
 fn a_result_that_cannot_be_written() {
     let folder = folder();
     let image = folder.path().join("image");

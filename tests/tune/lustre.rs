@@ -6,6 +6,16 @@ use std::path::Path;
 use crate::common::{
     assert_clean, copy, differences, folder, header, mke2fs, mmptune, must, tune2fs,
 };
+use crate::suite::Suite;
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("lustre/dirdata_does_not_matter", dirdata_does_not_matter);
+    suite.case(
+        "lustre/what_stock_tools_know_is_the_same_with_them",
+        what_stock_tools_know_is_the_same_with_them,
+    );
+    suite.case("lustre/unknown_features_are_refused", unknown_features_are_refused);
+}
 
 fn debugfs(image: &Path, request: &str) {
     let image = image.as_os_str();
@@ -13,7 +23,6 @@ fn debugfs(image: &Path, request: &str) {
 }
 
 /// dirdata is what makes stock e2fsprogs refuse a Lustre MDT.
-#[test]
 fn dirdata_does_not_matter() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -42,7 +51,6 @@ fn clear_dirdata(image: &Path) {
     must("debugfs", [OsStr::new("-f"), list.as_os_str()]);
 }
 
-#[test]
 fn what_stock_tools_know_is_the_same_with_them() {
     let folder = folder();
     let (theirs, ours) = (folder.path().join("theirs"), folder.path().join("ours"));
@@ -58,7 +66,6 @@ fn what_stock_tools_know_is_the_same_with_them() {
 }
 
 /// Nobody can know what a bit of tomorrow does to the bitmaps: it is refused, also with -f.
-#[test]
 fn unknown_features_are_refused() {
     let folder = folder();
     let (image, before) = (folder.path().join("image"), folder.path().join("before"));

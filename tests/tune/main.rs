@@ -1,5 +1,4 @@
-//! `mmptune` beside e2fsprogs. Needs mke2fs, tune2fs, e2fsck, dumpe2fs and debugfs; what mounts
-//! needs root, and says so.
+//! `mmptune` beside e2fsprogs.
 
 mod common;
 mod faults;
@@ -9,3 +8,25 @@ mod lustre;
 mod matrix;
 mod peers;
 mod power;
+
+#[path = "../common/suite.rs"]
+#[expect(dead_code, reason = "each test program uses a part of the shared helpers")]
+mod suite;
+
+use suite::{Need, Suite};
+
+fn main() -> std::process::ExitCode {
+    let mut suite = Suite::new(&[Need::E2fsprogs]);
+    // Those that wait longest begin first, beside those that compute.
+    peers::cases(&mut suite);
+    faults::cases(&mut suite);
+    power::cases(&mut suite);
+    matrix::cases(&mut suite);
+    input::cases(&mut suite);
+    lustre::cases(&mut suite);
+    hostile::cases(&mut suite);
+    suite.need(&[Need::Root, Need::E2fsprogs, Need::LoopDevices, Need::KernelExt4]);
+    power::cases_of_the_kernel(&mut suite);
+    input::cases_of_the_kernel(&mut suite);
+    suite.run(12)
+}

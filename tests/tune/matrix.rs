@@ -6,6 +6,21 @@ use crate::common::{
     Ended, assert_clean, assert_same, copy, folder, groups, header, mke2fs, mke2fs_filled, mmptune,
     run, tune2fs,
 };
+use crate::suite::Suite;
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("matrix/blocks_of_1k", blocks_of_1k);
+    suite.case("matrix/blocks_of_2k", blocks_of_2k);
+    suite.case("matrix/blocks_of_4k", blocks_of_4k);
+    suite.case("matrix/blocks_of_64k", blocks_of_64k);
+    suite.case("matrix/first_groups_full", first_groups_full);
+    suite.case("matrix/nearly_full", nearly_full);
+    suite.case("matrix/old_layouts", old_layouts);
+    suite.case(
+        "matrix/an_interval_with_the_feature_reaches_both_places",
+        an_interval_with_the_feature_reaches_both_places,
+    );
+}
 
 /// Ways to checksum.
 const CHECKSUMS: [&str; 4] = [
@@ -146,31 +161,26 @@ fn all_layouts(block_size: u32, group: u32, size: &str, cluster: u32) -> Met {
     met
 }
 
-#[test]
 fn blocks_of_1k() {
     let met = all_layouts(1024, 1024, "12M", 4096);
     assert_eq!(met.images, 56, "{met:?}");
 }
 
-#[test]
 fn blocks_of_2k() {
     let met = all_layouts(2048, 512, "16M", 32768);
     assert_eq!(met.images, 56, "{met:?}");
 }
 
-#[test]
 fn blocks_of_4k() {
     let met = all_layouts(4096, 256, "24M", 16384);
     assert_eq!(met.images, 56, "{met:?}");
 }
 
-#[test]
 fn blocks_of_64k() {
     let met = all_layouts(65536, 256, "48M", 131_072);
     assert_eq!(met.images, 56, "{met:?}");
 }
 
-#[test]
 fn first_groups_full() {
     let folder = folder();
     let mut met = Met::default();
@@ -185,7 +195,6 @@ fn first_groups_full() {
     assert!(met.images == 28 && met.far >= 20 && met.uninit >= 8, "{met:?}");
 }
 
-#[test]
 fn nearly_full() {
     let folder = folder();
     let mut met = Met::default();
@@ -199,7 +208,6 @@ fn nearly_full() {
     assert!(met.images == 24 && met.far >= 20, "{met:?}");
 }
 
-#[test]
 fn old_layouts() {
     let folder = folder();
     let mut met = Met::default();
@@ -216,7 +224,6 @@ fn old_layouts() {
     assert_eq!(met.images, 6);
 }
 
-#[test]
 fn an_interval_with_the_feature_reaches_both_places() {
     let folder = folder();
     let image = folder.path().join("image");

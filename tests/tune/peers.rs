@@ -8,6 +8,22 @@ use std::time::{Duration, Instant};
 use crate::common::{
     Ended, assert_clean, copy, differences, folder, header, mke2fs, mmptune, must, run, tune2fs,
 };
+use crate::suite::Suite;
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("peers/on_with_tune2fs_off_with_mmptune", on_with_tune2fs_off_with_mmptune);
+    suite.case("peers/on_with_mmptune_off_with_tune2fs", on_with_mmptune_off_with_tune2fs);
+    suite
+        .case("peers/the_interval_is_changed_under_a_claim", the_interval_is_changed_under_a_claim);
+    suite.case("peers/a_killed_e2fsck_is_cleared", a_killed_e2fsck_is_cleared);
+    suite.case("peers/clearing_at_once_takes_two_f", clearing_at_once_takes_two_f);
+    suite.case("peers/a_block_that_advances_is_left_alone", a_block_that_advances_is_left_alone);
+    suite.case(
+        "peers/a_crashed_server_leaves_a_journal_to_replay_first",
+        a_crashed_server_leaves_a_journal_to_replay_first,
+    );
+    suite.case("peers/a_device_mounted_elsewhere_is_in_use", a_device_mounted_elsewhere_is_in_use);
+}
 
 fn made(image: &Path) {
     mke2fs(image, "-t ext4", "16M").expect("mke2fs");
@@ -31,7 +47,6 @@ fn timed(run: impl FnOnce() -> Ended) -> (Ended, Duration) {
     (run(), began.elapsed())
 }
 
-#[test]
 fn on_with_tune2fs_off_with_mmptune() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -43,7 +58,6 @@ fn on_with_tune2fs_off_with_mmptune() {
     assert_clean(&image, "off");
 }
 
-#[test]
 fn on_with_mmptune_off_with_tune2fs() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -55,7 +69,6 @@ fn on_with_mmptune_off_with_tune2fs() {
 }
 
 /// A claim leaves the block clean, with the interval it had.
-#[test]
 fn the_interval_is_changed_under_a_claim() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -69,7 +82,6 @@ fn the_interval_is_changed_under_a_claim() {
     assert_clean(&image, "interval");
 }
 
-#[test]
 fn a_killed_e2fsck_is_cleared() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -92,7 +104,6 @@ fn a_killed_e2fsck_is_cleared() {
     assert!(ended.code <= 1, "{ended:?}");
 }
 
-#[test]
 fn clearing_at_once_takes_two_f() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -106,7 +117,6 @@ fn clearing_at_once_takes_two_f() {
 }
 
 /// Somebody who writes the block is named, and nothing is written.
-#[test]
 fn a_block_that_advances_is_left_alone() {
     let folder = folder();
     for arguments in ["-O ^mmp", "-f -E clear_mmp", "-E mmp_update_interval=9"] {
@@ -129,7 +139,6 @@ fn a_block_that_advances_is_left_alone() {
 }
 
 /// An unreplayed journal would overwrite the change.
-#[test]
 fn a_crashed_server_leaves_a_journal_to_replay_first() {
     let folder = folder();
     let (image, before) = (folder.path().join("image"), folder.path().join("before"));
@@ -146,7 +155,6 @@ fn a_crashed_server_leaves_a_journal_to_replay_first() {
 
 /// A file system mounted elsewhere has a journal to replay and is not clean: what is said is who
 /// has it, not that e2fsck should be run.
-#[test]
 fn a_device_mounted_elsewhere_is_in_use() {
     let folder = folder();
     let image = folder.path().join("image");

@@ -8,8 +8,32 @@ use mmp::layout::{Names, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock};
 use mmp::tune::{Change, Plan, Stamp, Step, Survey, Write};
 
 use crate::common::{
-    Memory, assert_clean, assert_files, folder, head, mke2fs, must, run, tune2fs, write_sparse,
+    Memory, assert_clean, assert_files, folder, head, mke2fs, run, tune2fs, write_sparse,
 };
+use crate::suite::Suite;
+
+pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("power/e2fsck_claims_and_recovers", e2fsck_claims_and_recovers);
+    suite.case(
+        "power/e2fsck_recovers_after_every_power_cut_first_half",
+        e2fsck_recovers_after_every_power_cut_first_half,
+    );
+    suite.case(
+        "power/e2fsck_recovers_after_every_power_cut_second_half",
+        e2fsck_recovers_after_every_power_cut_second_half,
+    );
+    suite.case(
+        "power/e2fsck_recovers_where_a_bitmap_is_initialised",
+        e2fsck_recovers_where_a_bitmap_is_initialised,
+    );
+}
+
+pub(crate) fn cases_of_the_kernel(suite: &mut Suite) {
+    suite.case(
+        "power/the_kernel_mounts_after_every_power_cut",
+        the_kernel_mounts_after_every_power_cut,
+    );
+}
 
 /// Layouts that differ in what is written where. All are small, so that all states can be tried.
 const LAYOUTS: [&str; 22] = [
@@ -154,7 +178,6 @@ fn preen(image: &Path, context: &str) {
     assert!(ended.code <= 1, "{context}: {ended:?}");
 }
 
-#[test]
 fn e2fsck_claims_and_recovers() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -200,18 +223,15 @@ fn all_cuts(layouts: &[&str]) {
     }
 }
 
-#[test]
 fn e2fsck_recovers_after_every_power_cut_first_half() {
     all_cuts(&LAYOUTS[..11]);
 }
 
-#[test]
 fn e2fsck_recovers_after_every_power_cut_second_half() {
     all_cuts(&LAYOUTS[11..]);
 }
 
 /// A group whose bitmap is not initialised: the descriptor that makes it count must come after it.
-#[test]
 fn e2fsck_recovers_where_a_bitmap_is_initialised() {
     let folder = folder();
     let image = folder.path().join("image");
@@ -230,15 +250,6 @@ fn e2fsck_recovers_where_a_bitmap_is_initialised() {
     }
 }
 
-/// Whether this process may mount; says so where it may not.
-fn may_mount() -> bool {
-    let root = must("id", ["-u"]).trim() == "0";
-    if !root {
-        eprintln!("skipped: mounting needs root");
-    }
-    root
-}
-
 /// Mounts an image, writes a file into it, and unmounts it; in a mount namespace of its own, so
 /// that nobody else's namespace can keep it mounted. That the file cannot be written, as in a group
 /// that the kernel finds damaged, is no fault.
@@ -252,11 +263,7 @@ fn mount_and_write(image: &Path, dir: &Path, context: &str) {
 
 /// The kernel may come before e2fsck does. It must mount the image, give the files as they were,
 /// and whatever it writes must not touch them.
-#[test]
 fn the_kernel_mounts_after_every_power_cut() {
-    if !may_mount() {
-        return;
-    }
     let folder = folder();
     let (image, dir) = (folder.path().join("image"), folder.path().join("dir"));
     fs::create_dir(&dir).expect("mkdir");
