@@ -58,7 +58,11 @@ fn stale(block: MmpBlock) -> State {
 }
 
 fn clean() -> State {
-    let block = block(Sequence::Clean);
+    clean_with(10)
+}
+
+fn clean_with(check_interval: u16) -> State {
+    let block = block(Sequence::Clean).with_check_interval(check_interval);
     State::Verdict(Verdict::Clean { block, watched: Duration::ZERO })
 }
 
@@ -103,21 +107,27 @@ fn each_kind_is_found_and_nothing_else() {
         (Some(filesystem("")), fsck(131), None),
         (Some(mounted(false, false)), in_use(active()), None),
         (Some(mounted(true, false)), clean(), None),
+        (Some(mounted(true, true)), stale(active()), None),
         (Some(intervals(7, filesystem(""))), clean(), None),
+        (Some(filesystem("lustre-OST0001")), clean(), None),
+        (Some(filesystem("")), clean_with(11), None),
         // Something is wrong now.
         (Some(mounted(false, false)), in_use(other(b"oss2", b"sda")), Some("foreign-holder")),
         (Some(mounted(false, false)), in_use(other(NODE, b"sdb")), Some("foreign-holder")),
         (Some(mounted(false, false)), clean(), Some("clean-while-mounted")),
         (Some(mounted(true, true)), clean(), Some("clean-while-mounted")),
         (Some(mounted(false, false)), fsck(3), Some("fsck-while-mounted")),
+        (Some(mounted(false, false)), fsck(200), Some("fsck-while-mounted")),
         (Some(mounted(false, false)), stale(active()), Some("stalled")),
         (Some(frozen()), stale(active()), Some("frozen")),
         (Some(mounted(true, false)), in_use(active()), Some("read-only-while-in-use")),
+        (Some(mounted(true, true)), in_use(active()), Some("read-only-while-in-use")),
         (None, State::Hung, Some("hung")),
         (None, error(true), Some("unreadable")),
         (None, error(false), Some("error")),
         (Some(filesystem("")), State::Verdict(Verdict::Unreadable(IoFault(5))), Some("unreadable")),
         (Some(filesystem("")), invalid(wrong), Some("bad-checksum")),
+        (Some(intervals(400, filesystem(""))), invalid(wrong), Some("bad-checksum")),
         (Some(filesystem("")), invalid(Invalid::Magic { found: 7 }), Some("bad-magic")),
         (
             Some(filesystem("")),
@@ -130,6 +140,7 @@ fn each_kind_is_found_and_nothing_else() {
         (Some(filesystem("lustre-OST0001")), State::NoMmp, Some("no-mmp")),
         (Some(intervals(8, filesystem(""))), clean(), Some("slow-failover")),
         (Some(filesystem("")), in_use(active().with_check_interval(11)), Some("intervals-at-odds")),
+        (Some(filesystem("")), clean_with(301), Some("intervals-at-odds")),
     ];
     let mut seen = vec!["same-uuid"];
     for (filesystem, state, expected) in table {
@@ -141,7 +152,21 @@ fn each_kind_is_found_and_nothing_else() {
         assert!(seen.contains(&kind.name), "{} is not tried", kind.name);
     }
     let slow = active().with_check_interval(40);
-    assert_eq!(found(Some(filesystem("")), in_use(slow)), ["intervals-at-odds", "slow-failover"]);
+    let both = ["intervals-at-odds", "slow-failover"];
+    assert_eq!(found(Some(filesystem("")), in_use(slow)), both);
+    assert_eq!(found(Some(intervals(301, filesystem(""))), clean()), both);
+}
+
+/// The fields of the block hold 64 and 32 bytes.
+#[test]
+fn a_name_that_is_cut_off_is_ours_still() {
+    let node = [b'n'; 70];
+    let mut filesystem = mounted(false, false);
+    filesystem.kernel_name = "d".repeat(40);
+    let block = active().with_names(&Names::new(&node, &[b'd'; 40]));
+    let mut devices = [surveyed(Some(filesystem), in_use(block))];
+    judge(&mut devices, &node, NOW);
+    assert_eq!(names(&devices[0]), [""; 0]);
 }
 
 #[test]
@@ -155,6 +180,14 @@ fn one_file_system_on_two_devices_is_told_of_both() {
     judge(&mut devices, NODE, NOW);
     let found: Vec<_> = devices.iter().map(names).collect();
     assert_eq!(found, [vec!["same-uuid"], vec![], vec!["same-uuid"]]);
+    // No UUID is nobody's.
+    let mut none = filesystem("");
+    let mut raw = *none.superblock.as_bytes();
+    raw[0x68..0x78].fill(0);
+    none.superblock = Superblock::parse(raw).expect("superblock");
+    let mut devices = [(); 2].map(|()| surveyed(Some(none.clone()), clean()));
+    judge(&mut devices, NODE, NOW);
+    assert!(devices.iter().all(|device| names(device).is_empty()));
 }
 
 #[test]

@@ -114,3 +114,19 @@ impl Lines {
         *self = Lines::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_writes_something_else_each_time_takes_no_memory() {
+        let mut lines = Lines::default();
+        for number in 1..1000u32 {
+            let sequence = Sequence::active(number.wrapping_mul(0x0123_4567));
+            let block = MmpBlock::from_bytes([0; 1024]).with_sequence(sequence);
+            lines.see(&block, Duration::from_secs(20), Instant(number.into()));
+            assert!(lines.lines.len() <= REMEMBERED);
+        }
+    }
+}

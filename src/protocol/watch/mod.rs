@@ -277,7 +277,7 @@ impl Sentinel {
             }
             _ => false,
         };
-        if unbroken && active && alive {
+        if active && alive {
             let ahead = i64::try_from(i128::from(block.time()) - i128::from(now.wall));
             self.clock(ahead.unwrap_or(i64::MAX));
         } else if !active {

@@ -3,6 +3,7 @@
 mod healthy;
 mod scene;
 
+use crate::harness::ms;
 use mmp::layout::{Invalid, Sequence};
 use mmp::protocol::{Condition, Kmmpd, Local, Mounted};
 use scene::{HERE, MOUNTED, Scene, Writer, ragged, wall};
@@ -25,6 +26,7 @@ fn both(a: Writer, b: Writer, from: u64, to: u64) -> Scene {
 fn seen_after(scene: &Scene, from: u64) -> u64 {
     let watched = scene.watch(from + 30_000);
     assert_eq!(watched.names(), ["+second-writer"], "{:?}", watched.changes);
+    assert_eq!(watched.conditions.last(), Some(&Condition::InUse));
     watched.when("+second-writer") - from
 }
 
@@ -66,6 +68,20 @@ fn looks_are_few() {
 }
 
 #[test]
+fn the_pace_of_the_last_updates_is_known() {
+    let d = Writer::mmpd("oss2", "sdc");
+    let scene =
+        Scene::new().beats(A, 1, 0, 400_000).clean(400_000, A).beats(d, 9, 410_000, FOREVER);
+    let pace = |millis| scene.clone().paused(200_000, 211_000).watch(millis).intervals;
+    let late = ms(300);
+    let slow = pace(390_000);
+    assert!(slow.iter().all(|interval| *interval < ms(5000) + late), "{slow:?}");
+    let both = pace(415_500);
+    assert!(both[0] < ms(1000) + late && both[20] > ms(4900), "{both:?}");
+    assert_eq!(pace(600_000).len(), 64);
+}
+
+#[test]
 fn a_second_writer_is_raised_once_and_cleared_once_the_other_is_gone() {
     let scene = Scene::new().beats(A, 1, 0, 300_000).beats(B, 1, 61_000, 150_000);
     let watched = scene.jitter(ragged()).watch(290_000);
@@ -100,6 +116,29 @@ fn a_sequence_that_goes_back_once() {
     let scene = Scene::new().beats(A, 100, 0, 60_000).beats(A, 105, 60_000, FOREVER);
     let watched = scene.watch(120_000);
     assert_eq!(watched.names(), ["+sequence-back", "-sequence-back"]);
+    // A late write of somebody who is gone is no sign of life.
+    let scene = Scene::new().beats(A, 100, 0, 60_001).state(62_000, A, Sequence::Active(105));
+    assert_eq!(scene.watch(83_000).names(), ["+sequence-back"]);
+}
+
+#[test]
+fn two_of_one_name_that_count_in_step() {
+    let scene = Scene::new().beats(A, 100, 0, FOREVER).beats(A, 102, 12_000, FOREVER);
+    let watched = scene.watch(60_000);
+    assert_eq!(watched.names(), ["+second-writer"], "{:?}", watched.changes);
+    assert!(watched.when("+second-writer") <= 13_000);
+}
+
+#[test]
+fn the_fastest_holder_is_one_holder() {
+    let fast = Writer::mmpd("oss1", "sdb").every(100);
+    for jitter in [vec![], ragged()] {
+        let scene = Scene::new().beats(fast, 5000, 0, 30_000).jitter(jitter);
+        let watched = scene.watch(29_000);
+        assert!(watched.names().is_empty(), "{:?}", watched.changes);
+        let alive = [Condition::Unread, Condition::Active, Condition::InUse];
+        assert_eq!(watched.conditions, alive);
+    }
 }
 
 #[test]
@@ -114,6 +153,7 @@ fn a_silent_holder() {
         assert_eq!(watched.conditions.last(), Some(&Condition::Stale));
         let back = Scene::new().beats(writer, 1, 0, last + 1).beats(writer, 80, 130_000, FOREVER);
         assert_eq!(back.watch(200_000).names(), ["+stalled", "+stalled", "-stalled"]);
+        assert_eq!(back.watch(130_500).conditions.last(), Some(&Condition::InUse));
     }
 }
 
@@ -151,6 +191,10 @@ fn a_snapshot_freezes_for_a_moment() {
         scene = scene.local(begin, frozen).local(begin + 1_500, MOUNTED);
     }
     assert!(scene.watch(200_000).names().is_empty());
+    // It holds up a heartbeat.
+    let held_up = Scene::new().beats(OURS, 1, 0, 60_001).beats(OURS, 14, 66_000, FOREVER);
+    let held_up = held_up.local(0, MOUNTED).local(64_500, frozen).local(66_000, MOUNTED);
+    assert!(held_up.watch(100_000).names().is_empty());
 }
 
 #[test]
@@ -166,6 +210,8 @@ fn clean_while_mounted_here() {
         let scene = mounted.clone().clean(62_000, OURS).local(62_000, left);
         let watched = scene.watch(90_000);
         assert_eq!(watched.names(), if told { &["+clean-while-mounted"][..] } else { &[] });
+        let at = watched.changes.first().map(|(millis, _)| *millis);
+        assert!(at.is_none_or(|at| (65_000..66_000).contains(&at)), "{at:?}");
     }
     // Somebody else's late unmount: our kernel goes on.
     let scene = Scene::new().beats(OURS, 1, 0, FOREVER).local(0, MOUNTED).clean(61_900, B);
@@ -181,9 +227,28 @@ fn another_node_holds_what_is_mounted_here() {
     let claim = A.block(Sequence::Active(0x0BAD_CAFE), 80_000);
     let watched = scene.put(80_000, claim).beats(B, 1, 101_000, FOREVER).watch(130_000);
     assert_eq!(watched.names(), ["+frozen", "-frozen", "+foreign-holder"]);
+    // Not before our own kernel would have written, had it the block.
+    let scene =
+        Scene::new().beats(OURS, 1, 0, 60_001).local(0, local(Mounted::ReadWrite, Kmmpd::Absent));
+    let watched = scene.clean(79_000, B).beats(B, 1, 80_000, FOREVER).watch(100_000);
+    assert_eq!(watched.names(), ["+stalled", "-stalled", "+foreign-holder"]);
+    assert!((87_000..88_000).contains(&watched.when("+foreign-holder")), "{:?}", watched.changes);
     // Our own kernel, which has kept the name that this machine had when it mounted.
     let renamed = Scene::new().beats(A, 1, 0, FOREVER).local(0, MOUNTED);
     assert!(renamed.watch(130_000).names().is_empty());
+}
+
+#[test]
+fn what_says_all_by_itself() {
+    for (sequence, condition) in [
+        (Sequence::Clean, Condition::Clean),
+        (Sequence::Unknown(!0), Condition::Unknown),
+        (Sequence::Fsck, Condition::Fsck),
+    ] {
+        let watched = Scene::new().state(0, A, sequence).watch(60_000);
+        assert_eq!(watched.conditions, [Condition::Unread, condition]);
+        assert!(watched.names().is_empty(), "{:?}", watched.changes);
+    }
 }
 
 #[test]
@@ -199,6 +264,9 @@ fn e2fsck_lives_or_is_dead() {
     assert_eq!(watched.conditions, [Condition::Unread, Condition::Fsck]);
     let done = scene.clean(310_000, A).watch(600_000);
     assert_eq!(done.names(), ["+fsck-alive", "-fsck-alive"]);
+    // That another begins is no sign of life of either.
+    let other = Scene::new().state(0, A, Sequence::Fsck).state(30_000, B, Sequence::Fsck);
+    assert!(other.watch(90_000).names().is_empty());
 }
 
 #[test]
@@ -209,6 +277,14 @@ fn clocks_that_differ() {
         let set = Scene::new().beats(A.ahead(ahead), 1, 0, 60_000).beats(A, 13, 60_000, FOREVER);
         assert_eq!(set.watch(90_000).names(), ["+clock-skew", "-clock-skew"], "{ahead}");
     }
+    // Whose clock it is that is wrong is not known once nobody writes.
+    let left = Scene::new().beats(A.ahead(3600), 1, 0, 30_000).clean(30_000, A);
+    assert_eq!(left.watch(60_000).names(), ["+clock-skew", "-clock-skew"]);
+    // A kernel that claims leaves the time that a crash has left.
+    let old = |number| A.ahead(-3600).block(Sequence::Active(number), 0);
+    let taken =
+        Scene::new().put(0, old(9)).put(22_000, old(0x7777_7777)).beats(B, 1, 43_500, FOREVER);
+    assert!(taken.watch(90_000).names().is_empty());
     for ahead in [-29, 0, 29] {
         assert!(Scene::new().beats(A.ahead(ahead), 1, 0, FOREVER).watch(60_000).names().is_empty());
     }
@@ -324,6 +400,30 @@ fn no_alarm() {
             ),
         ),
         (
+            "a claim over a stale block taken back, seen soon after the watch began",
+            Scene::new()
+                .put(0, A.block(Sequence::Active(9), 0))
+                .put(1_000, claim(d, 1_000))
+                .put(9_000, A.block(Sequence::Active(9), 0))
+                .clean(20_000, A),
+        ),
+        (
+            "mmpd started anew at once, its random number a little ahead",
+            Scene::new()
+                .beats(d, 5000, 0, 30_000)
+                .clean(30_000, d)
+                .put(30_050, claim(d, 30_050).with_sequence(Sequence::Active(5037)))
+                .clean(40_000, d),
+        ),
+        (
+            "mmpd started anew a minute later, its random number a little ahead",
+            Scene::new()
+                .beats(d, 5000, 0, 30_000)
+                .clean(30_000, d)
+                .put(90_000, claim(d, 90_000).with_sequence(Sequence::Active(5049)))
+                .clean(100_000, d),
+        ),
+        (
             "two that claim at once",
             Scene::new()
                 .clean(0, A)
@@ -346,6 +446,14 @@ fn no_alarm() {
                 .paused(50_000, 59_500)
                 .paused(70_000, 79_000)
                 .paused(290_000, 299_900),
+        ),
+        (
+            "mounted again while the watcher was suspended",
+            Scene::new()
+                .beats(A, 1, 0, 9_000)
+                .clean(6_000, A)
+                .beats(A, 1, 6_500, FOREVER)
+                .paused(5_500, 12_000),
         ),
         (
             "a machine that was suspended with everything mounted",

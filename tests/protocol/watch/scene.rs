@@ -1,5 +1,7 @@
 //! A block that others write, and a sentinel that looks at it, in virtual time.
 
+use std::time::Duration;
+
 use mmp::layout::{Invalid, MmpBlock, Names, Sequence};
 use mmp::protocol::{
     Change, Condition, Instant, IoFault, Kmmpd, Local, Mounted, Now, ReadError, ReadResult,
@@ -51,6 +53,11 @@ impl Writer {
 
     pub(super) const fn mmpd(node: &'static str, device: &'static str) -> Self {
         Writer { period: 1000, check_interval: 5, ..Self::kmmpd(node, device) }
+    }
+
+    /// Writes that often, milliseconds.
+    pub(super) fn every(self, period: u64) -> Self {
+        Writer { period, ..self }
     }
 
     pub(super) fn ahead(self, ahead: i64) -> Self {
@@ -145,7 +152,7 @@ impl Scene {
     /// Watches from the beginning to `end`.
     pub(super) fn watch(&self, end: u64) -> Watched {
         let mut sentinel = Sentinel::new(5, HERE.as_bytes());
-        let mut watched = Watched { changes: Vec::new(), conditions: Vec::new(), looks: 0 };
+        let mut watched = Watched::default();
         let mut jitter = self.jitter.iter().cycle();
         let (mut local_due, mut millis) = (0, 0);
         while millis < end {
@@ -167,17 +174,21 @@ impl Scene {
             watched.looks += 1;
             millis = self.awake(next.max(ended) + late);
         }
+        watched.intervals = sentinel.intervals().collect();
         watched
     }
 }
 
 /// What came out.
+#[derive(Default)]
 pub(super) struct Watched {
     /// `+name` for an alarm raised, `-name` for one cleared, with the time.
     pub(super) changes: Vec<(u64, String)>,
     /// Each condition, as it began.
     pub(super) conditions: Vec<Condition>,
     pub(super) looks: usize,
+    /// The times between updates at the end, latest first.
+    pub(super) intervals: Vec<Duration>,
 }
 
 impl Watched {
