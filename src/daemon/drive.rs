@@ -20,8 +20,11 @@ pub trait BlockIo<W> {
     fn write(&mut self, write: W) -> Result<(), IoFault>;
 }
 
-fn fault(error: &io::Error) -> IoFault {
-    IoFault(error.raw_os_error().unwrap_or(Errno::EIO as i32))
+/// The device's fault. One that ends where there was more before is gone.
+pub(super) fn fault(error: &io::Error) -> IoFault {
+    let ended = error.kind() == io::ErrorKind::UnexpectedEof;
+    let other = if ended { Errno::ENXIO } else { Errno::EIO };
+    IoFault(error.raw_os_error().unwrap_or(other as i32))
 }
 
 fn read<D: AsMut<Reader>>(device: &mut MmpDevice<D>) -> ReadResult {

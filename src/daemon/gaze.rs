@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::clock::{Alarm, Woken, now};
-use super::drive::BlockIo;
+use super::drive::{BlockIo, fault};
 use crate::device::{DeviceError, MmpDevice, Reader, device_number, kernel_name};
 use crate::layout::Superblock;
 use crate::protocol::{Instant, IoFault, ReadError, ReadResult};
@@ -65,12 +65,19 @@ pub(super) fn gaze(
         }
         let Some((superblock, _)) = &known else { continue };
         let submitted = now().instant;
-        let result = look(path, superblock);
-        if result.is_err() {
-            // MMP may be off, or elsewhere, or this be another file system now.
-            known = known.map(|(superblock, _)| (superblock, Instant(0)));
+        match look(path, superblock) {
+            Ok(result) => {
+                if result.is_err() {
+                    // MMP may be off, or elsewhere, or this be another file system now.
+                    known = known.map(|(superblock, _)| (superblock, Instant(0)));
+                }
+                tell(Glimpse::Looked { submitted, result });
+            }
+            Err(error) => {
+                known = None;
+                tell(Glimpse::Nothing(error));
+            }
         }
-        tell(Glimpse::Looked { submitted, result });
     }
     Ok(())
 }
@@ -100,9 +107,9 @@ fn refresh(
             ControlFlow::Continue(())
         }
         Err(DeviceError::Open { source, .. } | DeviceError::Read { source, .. })
-            if known.is_some() =>
+            if known.is_some() && !is_ours(&source) =>
         {
-            let (submitted, result) = (now().instant, Err(fault(&source)));
+            let (submitted, result) = (now().instant, Err(ReadError::Io(fault(&source))));
             ControlFlow::Break(Glimpse::Looked { submitted, result })
         }
         Err(error) => {
@@ -112,19 +119,25 @@ fn refresh(
     }
 }
 
-fn look(path: &Path, superblock: &Superblock) -> ReadResult {
+/// What the device has to show; fails where that is not the device's fault.
+fn look(path: &Path, superblock: &Superblock) -> Result<ReadResult, DeviceError> {
     let opened =
         Reader::open(path).and_then(|reader| MmpDevice::with_superblock(reader, superblock));
     match opened {
-        Ok(mut device) => device.read_block(),
-        Err(DeviceError::Open { source, .. }) => Err(fault(&source)),
+        Ok(mut device) => Ok(device.read_block()),
+        Err(DeviceError::Open { source, .. }) if !is_ours(&source) => {
+            Ok(Err(ReadError::Io(fault(&source))))
+        }
+        Err(error @ DeviceError::Open { .. }) => Err(error),
         // Smaller than it was.
-        Err(_) => Err(ReadError::Io(IoFault(Errno::ENXIO as i32))),
+        Err(_) => Ok(Err(ReadError::Io(IoFault(Errno::ENXIO as i32)))),
     }
 }
 
-fn fault(error: &io::Error) -> ReadError {
-    ReadError::Io(IoFault(error.raw_os_error().unwrap_or(Errno::EIO as i32)))
+/// Whether it is this process that has run out of something, and not the device that fails.
+fn is_ours(error: &io::Error) -> bool {
+    let ours = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
+    error.raw_os_error().is_some_and(|code| ours.contains(&Errno::from_raw(code)))
 }
 
 impl MmpDevice<Reader> {

@@ -86,7 +86,9 @@ impl Ending {
                  kernel's log",
                 Plain(error),
             ),
-            Ending::Clock(error) => format!("{device}: the kernel refused a timer: {error}"),
+            Ending::Clock(error) => {
+                format!("{device}: the kernel refused a timer: {}", Plain(error))
+            }
         }
     }
 }

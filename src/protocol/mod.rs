@@ -48,6 +48,8 @@ pub use watch::{
     Alarm, Cause, Change, Cleaned, Condition, Kmmpd, Local, Mounted, Reaction, Sentinel, Sight,
 };
 
+use nix::errno::Errno;
+
 use crate::layout::MmpBlock;
 
 /// An operating system's error number, as I/O reports it.
@@ -56,7 +58,12 @@ pub struct IoFault(pub i32);
 
 impl std::fmt::Display for IoFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(nix::errno::Errno::from_raw(self.0).desc())
+        let errno = Errno::from_raw(self.0);
+        f.write_str(errno.desc())?;
+        f.write_str(match errno {
+            Errno::ENODEV | Errno::ENXIO | Errno::ENOENT => ", it is gone from this machine",
+            _ => "",
+        })
     }
 }
 

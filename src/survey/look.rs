@@ -13,7 +13,7 @@ use super::finding::judge;
 use super::{FileSystem, State, Surveyed};
 use crate::daemon::{Alarm, Answer, BlockIo, Due, Stop, ask_all, drive, node_name, now};
 use crate::device::{
-    DeviceError, KernelWriter, LocalView, MmpDevice, Reader, device_number, filesystem,
+    DeviceError, KernelWriter, LocalView, MmpDevice, Plain, Reader, device_number, filesystem,
     is_read_only, kernel_name, shown,
 };
 use crate::layout::MmpBlock;
@@ -104,7 +104,10 @@ fn failed(path: &Path, error: &anyhow::Error) -> State {
     let unreadable = matches!(device, Some(DeviceError::Read { .. }));
     let message = match device {
         Some(error) => error.to_string(),
-        None => format!("{}: {error:#}", shown(path)),
+        None => match error.root_cause().downcast_ref() {
+            Some(cause) => format!("{}: {error}: {}", shown(path), Plain(cause)),
+            None => format!("{}: {error}", shown(path)),
+        },
     };
     State::Error { unreadable, message }
 }

@@ -22,6 +22,7 @@ pub(super) fn cases(suite: &mut Suite) {
     }
     suite.case("bad_input/not_permitted", not_permitted);
     suite.case("bad_input/hostile_names_on_the_disk", hostile_names);
+    suite.case("bad_input/too_few_open_files", too_few_files);
     suite.case("bad_input/states_that_are_not_safe", unsafe_states);
 }
 
@@ -158,6 +159,30 @@ fn as_nobody(program: &Program, image: &Image) -> std::process::Command {
         as_nobody.uid(65534).gid(65534);
     }
     as_nobody
+}
+
+/// More devices than the process may open: it is not they that are to blame.
+fn too_few_files() {
+    let image = Image::new();
+    let devices: Vec<_> = (0..20).map(|n| image.dir().join(format!("{n}.img"))).collect();
+    for device in &devices {
+        fs::copy(image.path(), device).expect("copy");
+    }
+    for line in [
+        "ulimit -n 9 && exec \"$0\" \"$@\"",
+        "ulimit -n 20 && exec \"$0\" hold --no-realtime --status-dir \"${1%/*}\" \"$@\"",
+        "ulimit -n 20 && exec \"$0\" watch --for 5s \"$@\"",
+    ] {
+        let name = if line.contains("exec \"$0\" \"$@\"") { "mmpcheck" } else { "mmpd" };
+        let program = program::command(name, &[""; 0]);
+        let arguments = [OsStr::new("-c"), OsStr::new(line), program.get_program()];
+        let arguments = arguments.into_iter().chain(devices.iter().map(|path| path.as_os_str()));
+        let ended = program::run("sh", &arguments.collect::<Vec<_>>());
+        assert_eq!(ended.code, 2, "{line}: {}", ended.said());
+        let told = "Too many open files; raise the limit of this process with 'ulimit -n'";
+        assert!(ended.err.contains(told), "{line}: {}", ended.said());
+        assert!(!ended.said().contains("os error"), "{line}: {}", ended.said());
+    }
 }
 
 /// Names without a final NUL and full of escape sequences, in a block that no program takes.

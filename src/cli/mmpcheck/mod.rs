@@ -255,7 +255,8 @@ fn check_one(
     let area = *device.area();
     let patience = now().instant + arguments.wait;
     let mut machine = Check::new(area.update_interval, arguments.guard, patience);
-    let alarm = Alarm::new(stop).context("cannot make a timer")?;
+    let alarm =
+        Alarm::new(stop).with_context(|| format!("{}: cannot make a timer", shown(&path)))?;
     let line = progress.line(&path, index);
     let mut narrator = Narrator::default();
     let mut asked = Asked { device, due };
