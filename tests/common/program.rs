@@ -23,6 +23,12 @@ pub(crate) const PROGRAMS: [(&str, &str); 8] = [
     ("mmptarget", env!("CARGO_BIN_EXE_mmptarget")),
 ];
 
+/// So long after a program's end may live what it has started.
+const LEFT_BEHIND: Duration = Duration::from_secs(60);
+
+/// How long a program that was killed is waited for.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
 /// A command in the C locale; a program of ours is the one just built, any other is the system's.
 pub(crate) fn command(name: &str, arguments: &[impl AsRef<OsStr>]) -> Command {
     let ours = PROGRAMS.iter().find(|(program, _)| *program == name);
@@ -146,6 +152,12 @@ impl Running {
             thread::sleep(Duration::from_millis(5));
         };
         let took = self.started.elapsed();
+        // Else whatever it has left behind would be waited for, and never be seen.
+        let deadline = Instant::now() + LEFT_BEHIND;
+        while !self.readers.iter().all(JoinHandle::is_finished) {
+            assert!(Instant::now() < deadline, "what it started lives on: {}", self.err());
+            thread::sleep(Duration::from_millis(5));
+        }
         let mut outputs = self.readers.drain(..).map(|reader| reader.join().expect("reader"));
         let out = outputs.next().unwrap_or_default();
         outputs.for_each(drop);
@@ -157,7 +169,11 @@ impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();
-            let _ = self.child.wait();
+            // One that waits for a disk ends when that answers, which may be when it is dropped.
+            let deadline = Instant::now() + LAST_WAIT;
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(5));
+            }
         }
     }
 }
