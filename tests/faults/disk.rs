@@ -123,8 +123,17 @@ impl FaultyDisk {
 
     /// The next `times` that begin in the MMP block do.
     pub(crate) fn fail_mmp_block(&self, times: usize, on: On, fault: Fault) {
+        self.rule(Rule { on, fault, skip: 0, times, at: self.mmp_block() });
+    }
+
+    /// All that begin in the MMP block do, after the next `skip`.
+    pub(crate) fn fail_mmp_block_after(&self, skip: usize, on: On, fault: Fault) {
+        self.rule(Rule { on, fault, skip, times: usize::MAX, at: self.mmp_block() });
+    }
+
+    fn mmp_block(&self) -> Range<u64> {
         let start = self.image.area().offset.0;
-        self.rule(Rule { on, fault, skip: 0, times, at: start..start + 1024 });
+        start..start + 1024
     }
 
     /// All is well again; what hung is carried out now.

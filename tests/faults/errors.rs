@@ -1,7 +1,7 @@
 //! A device that reports errors, or transfers less than it was asked to.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mmp::layout::Sequence;
 use nix::errno::Errno;
@@ -11,7 +11,7 @@ use crate::common::image::Image;
 use crate::common::program::{Ended, run};
 use crate::common::suite::Suite;
 use crate::disk::{Fault, FaultyDisk, On};
-use crate::{GUARD, SLACK, held, running};
+use crate::{GUARD, HALF, SLACK, STUBBORN, held, running_with, wait_until};
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case("a device that cannot be read is not touched", unreadable);
@@ -130,11 +130,14 @@ fn short(bytes: usize) {
     }
 }
 
+/// Nothing is also what a stale block shows: the bytes of the look before must not be taken for it.
 fn no_bytes() {
     let disk = FaultyDisk::new(Image::new());
-    disk.fail_mmp_block(usize::MAX, On::Reads, Fault::Short(0));
+    disk.image.put(&disk.image.block().with_sequence(Sequence::active(7)));
+    disk.fail_mmp_block_after(1, On::Reads, Fault::Short(0));
     let ended = run("mmpcheck", &[disk.name()]);
     assert_eq!(ended.code, 2, "{}", ended.said());
+    assert!(ended.err.contains("cannot read MMP block"), "{}", ended.said());
     assert_eq!(disk.writes(), 0);
 }
 
@@ -159,13 +162,16 @@ fn transient_writes() {
 /// the lease, the command must be gone with it, and nothing may be written after.
 fn lasting(on: On, said: &str) {
     let disk = FaultyDisk::new(Image::new());
-    let (mut holder, command) = running(disk.path());
+    let (mut holder, command) = running_with(&[], disk.path(), STUBBORN);
     disk.fail(on, EIO);
+    let (failing, lease) = (Instant::now(), disk.image.lease());
     holder.wait_for(said, SLACK);
-    let ended = holder.end(GUARD + 2 * SLACK);
+    wait_until("the command is gone", lease + SLACK, || kill(command, None) == Err(Errno::ESRCH));
+    let gone = failing.elapsed();
+    assert!(gone < lease + HALF, "the command lived for {gone:?} of failures, lease {lease:?}");
+    let ended = holder.end(SLACK);
     assert_eq!(ended.code, 123, "{}", ended.err);
     assert!(ended.err.contains("a lease is lost or about to end"), "{}", ended.err);
-    assert_eq!(kill(command, None), Err(Errno::ESRCH), "the command lives");
     let writes = disk.writes();
     let left = disk.image.block();
     disk.heal();

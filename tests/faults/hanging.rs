@@ -11,7 +11,7 @@ use crate::common::image::Image;
 use crate::common::program::{Running, run};
 use crate::common::suite::Suite;
 use crate::disk::{Fault, FaultyDisk, On};
-use crate::{GUARD, HALF, SLACK, held, running, running_with, wait_until};
+use crate::{GUARD, HALF, SLACK, STUBBORN, held, running, running_with, wait_until};
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case(
@@ -21,6 +21,10 @@ pub(crate) fn cases(suite: &mut Suite) {
         },
     );
     suite.case("a hung read ends the command in time", || hung_while_held(On::Reads));
+    for on in [On::Writes, On::Reads] {
+        let name = format!("a device that answers just after its loss is not written ({on:?})");
+        suite.case(name, move || hung_until_lost(on));
+    }
     suite.case("a claim that hangs is lost to whoever came meanwhile", hung_claim);
     suite.case("a check waits for a device that hangs", hung_check);
     suite.case("a device that hangs for 5 s is held on", short_hang);
@@ -34,8 +38,7 @@ pub(crate) fn cases(suite: &mut Suite) {
 /// must not write again.
 fn hung_while_held(on: On) {
     let disk = FaultyDisk::new(Image::new());
-    let stubborn = "trap '' TERM; exec sleep 300";
-    let (mut first, command) = running_with(&[], disk.path(), stubborn);
+    let (mut first, command) = running_with(&[], disk.path(), STUBBORN);
     disk.fail(on, Fault::Hang);
     wait_until("something hangs", SLACK, || disk.hangs());
     let (hung, lease) = (Instant::now(), disk.image.lease());
@@ -57,6 +60,23 @@ fn hung_while_held(on: On) {
     let ended = second.end(SLACK);
     assert_eq!(ended.code, 0, "thrown out: {}", ended.err);
     assert_eq!(disk.image.block().sequence(), Sequence::Clean);
+    disk.image.assert_fsck_clean();
+}
+
+/// The disk answers when the device has just been declared lost, and `mmprun` is still there:
+/// nothing is written any more, not even that the block is clean.
+fn hung_until_lost(on: On) {
+    let disk = FaultyDisk::new(Image::new());
+    let (mut holder, _) = running(disk.path());
+    disk.fail(on, Fault::Hang);
+    holder.wait_for(": lost: ", GUARD + 2 * SLACK);
+    let writes = disk.writes();
+    disk.heal();
+    let ended = holder.end(SLACK);
+    assert_eq!(ended.code, 123, "{}", ended.err);
+    assert!(ended.err.contains("it answered again after its lease"), "{}", ended.err);
+    assert_eq!(disk.writes(), writes, "written after the loss");
+    assert!(matches!(disk.image.block().sequence(), Sequence::Active(_)));
     disk.image.assert_fsck_clean();
 }
 
@@ -133,10 +153,11 @@ fn vanished() {
     let (mut holder, command) = running(disk.path());
     disk.fail(On::All, Fault::Error(Errno::ENODEV));
     holder.wait_for("No such device", SLACK);
-    let writes = disk.writes();
-    let ended = holder.end(GUARD + 2 * SLACK);
+    let (writes, lease) = (disk.writes(), disk.image.lease());
+    let is_gone = || kill(command, None) == Err(Errno::ESRCH);
+    wait_until("the command is gone", lease + SLACK, is_gone);
+    let ended = holder.end(2 * SLACK);
     assert_eq!(ended.code, 123, "{}", ended.err);
-    assert_eq!(kill(command, None), Err(Errno::ESRCH), "the command lives");
     assert_eq!(disk.writes(), writes);
     disk.heal();
     let told = run("mmpcheck", &[disk.name()]);

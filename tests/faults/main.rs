@@ -33,6 +33,9 @@ const SLACK: Duration = Duration::from_secs(5);
 /// How long after the lease a command may live.
 const HALF: Duration = Duration::from_millis(500);
 
+/// A command that only SIGKILL ends.
+const STUBBORN: &str = "trap '' TERM; exec sleep 300";
+
 /// `mmpd hold`, once it holds the device.
 fn held(device: &Path) -> Running {
     let mut holder = Running::start("mmpd", &["hold".as_ref(), device.as_os_str()]);

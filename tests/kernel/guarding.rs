@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -76,10 +76,11 @@ fn guardian_killed() {
     let image = Image::new();
     let mut holder = Running::start("mmprun", &[&[image.name()], &COMMAND[..]].concat());
     holder.wait_for("pid=", GUARD + SLACK);
+    let command = command_of(&holder.err());
     kill(guardian_of(holder.pid()), Signal::SIGKILL).expect("kill");
+    gone(command, SLACK);
     let ended = holder.end(SLACK);
     assert_eq!(ended.code, 123, "{}", ended.err);
-    gone(command_of(&ended.err), SLACK);
 }
 
 /// The disk hangs and the guardian does nothing: mmprun itself kills the command.
@@ -90,8 +91,7 @@ fn guardian_stopped() {
     let mut holder = Running::start("mmprun", &[&[name.as_str()], &COMMAND[..]].concat());
     holder.wait_for("pid=", GUARD + SLACK);
     thread::sleep(Duration::from_secs(2));
-    let guardian = guardian_of(holder.pid());
-    kill(guardian, Signal::SIGSTOP).expect("stop");
+    let guardian = Stopped::new(guardian_of(holder.pid()));
     disk.set(Mood::Hung);
     let (hung, lease) = (Instant::now(), image.lease());
     let command = command_of(&holder.err());
@@ -104,15 +104,41 @@ fn guardian_stopped() {
     assert!(took <= lease + HALF, "{took:?} of {lease:?}");
     println!("command dead {:.2} s after the disk hung", took.as_secs_f64());
     disk.set(Mood::Well);
-    kill(guardian, Signal::SIGCONT).expect("continue");
+    drop(guardian);
     let ended = holder.end(SLACK);
     assert_eq!(ended.code, 123, "{}", ended.err);
+}
+
+/// A process that is stopped, until this value is gone.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(process: Pid) -> Self {
+        kill(process, Signal::SIGSTOP).expect("stop");
+        Stopped(process)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
 }
 
 /// Whether a process has ended, though its parent may not have heard of it.
 fn is_dead(process: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"));
     stat.map_or(true, |stat| stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z')))
+}
+
+/// A process that is killed when the test is over, however that ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Ctrl-Z does not stop the command: there would be no way to go on. Ctrl-C ends it.
@@ -124,14 +150,11 @@ fn stopped_from_terminal() {
         program.get_program().display(),
         image.name(),
     );
-    let mut script = Command::new("script")
-        .args(["-qec", &line, "/dev/null"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script");
-    let mut keys = script.stdin.take().expect("piped");
-    let mut screen = script.stdout.take().expect("piped");
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = Killed(script.spawn().expect("script"));
+    let mut keys = script.0.stdin.take().expect("piped");
+    let mut screen = script.0.stdout.take().expect("piped");
     let seen = Arc::new(Mutex::new(String::new()));
     let sink = Arc::clone(&seen);
     let reader = thread::spawn(move || {
@@ -158,7 +181,7 @@ fn stopped_from_terminal() {
     wait_for("goes on\r\ngoes on\r\ngoes on", told);
     assert!(matches!(image.block().sequence(), Sequence::Active(_)));
     keys.write_all(b"\x03").expect("Ctrl-C");
-    let status = script.wait().expect("wait");
+    let status = script.0.wait().expect("wait");
     reader.join().expect("reader");
     assert_eq!(status.code(), Some(130), "{}", seen.lock().expect("lock"));
     assert_eq!(image.block().sequence(), Sequence::Clean);
