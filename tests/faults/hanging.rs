@@ -150,7 +150,7 @@ fn hung_release() {
 
 fn vanished() {
     let disk = FaultyDisk::new(Image::new());
-    let (mut holder, command) = running(disk.path());
+    let (mut holder, command) = running_with(&[], disk.path(), STUBBORN);
     disk.fail(On::All, Fault::Error(Errno::ENODEV));
     holder.wait_for("No such device", SLACK);
     let (writes, lease) = (disk.writes(), disk.image.lease());

@@ -45,7 +45,11 @@ fn many(what: &str, count: usize, killed: fn(u64) -> String) {
                 loop {
                     let Some(seed) = queue.lock().expect("lock").next() else { return };
                     let state = std::panic::catch_unwind(|| killed(*seed));
-                    let state = state.unwrap_or_else(|_| panic!("MMP_SEED={seed}"));
+                    let state = state.unwrap_or_else(|_| {
+                        // No more after this.
+                        queue.lock().expect("lock").by_ref().for_each(drop);
+                        panic!("MMP_SEED={seed}")
+                    });
                     *counted.lock().expect("lock").entry(state).or_insert(0) += 1;
                 }
             });
