@@ -50,6 +50,14 @@ pub(crate) fn stop(pair: &Pair, which: usize) {
     pair.sh(which, "/usr/libexec/heartbeat/heartbeat -k");
 }
 
+/// Waits until a node that was booted has joined the other and the two have settled who has what:
+/// before that, Heartbeat hears no request to move anything.
+fn await_joined(pair: &Pair, which: usize) {
+    let settled = "grep -q 'Initial resource acquisition complete' /var/log/ha-log";
+    pair.wait("it has joined", START, || pair.run(which, &["sh", "-c", settled]).code == 0);
+    thread::sleep(Duration::from_secs(5));
+}
+
 fn active_passive(die: impl FnOnce(&mut Pair, usize)) {
     let mut pair = Pair::new(1);
     let resources = guide::block("mmp-target::", &pair);
@@ -71,7 +79,7 @@ fn active_passive(die: impl FnOnce(&mut Pair, usize)) {
 
     // Repaired, it does not take the target back by itself; told to, it does.
     boot(&mut pair, 0, &resources, |_| {});
-    thread::sleep(INIT_DEAD);
+    await_joined(&pair, 0);
     assert!(pair.has(1, 0) && !pair.has(0, 0));
     let asked = Instant::now();
     pair.sh(0, &guide::command("/usr/share/heartbeat/hb_takeover", &pair));
@@ -114,7 +122,7 @@ fn active_active() {
     assert_eq!(pair.sh(0, &format!("cat {}/file", pair.dir(1))), "precious\n");
 
     boot(&mut pair, 1, &resources, |_| {});
-    thread::sleep(INIT_DEAD);
+    await_joined(&pair, 1);
     pair.sh(1, &guide::command("/usr/share/heartbeat/hb_takeover local", &pair));
     pair.await_mount(1, 1, START);
     assert!(pair.has(0, 0));
