@@ -6,14 +6,13 @@
 //! disk seen twice without multipath) are two devices with one UUID; who lists them says so.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
 
 use super::direct::Reader;
 use super::error::DeviceError;
-use super::name::kernel_path;
+use super::sysfs::device_number;
 use crate::layout::{Superblock, SuperblockError};
 
 /// Major numbers of floppy and CD drives: an empty one takes its time, and fails to be read.
@@ -46,22 +45,9 @@ fn node(name: &str) -> Option<PathBuf> {
     let mapped = mapped.map(|mapped| Path::new("/dev/mapper").join(mapped.trim_end()));
     let number = fs::read_to_string(sysfs(name).join("dev")).ok()?;
     let is_it = |path: &PathBuf| {
-        let found = fs::metadata(path).ok().filter(|m| m.file_type().is_block_device());
-        found.is_some_and(|m| format!("{}:{}", major(m.rdev()), minor(m.rdev())) == number.trim())
+        device_number(path).is_some_and(|n| format!("{}:{}", major(n), minor(n)) == number.trim())
     };
     mapped.into_iter().chain([plain]).find(is_it)
-}
-
-/// The kernel's name for a device, as it writes it into MMP blocks: `dm-3`, `sdb1`.
-pub fn kernel_name(path: &Path) -> Option<String> {
-    let name = kernel_path(path)?.file_name()?.to_string_lossy().replace('!', "/");
-    Some(name)
-}
-
-/// Whether the kernel lets nobody write a block device.
-pub fn is_read_only(path: &Path) -> bool {
-    let flag = kernel_path(path).and_then(|sysfs| fs::read(sysfs.join("ro")).ok());
-    flag.is_some_and(|flag| flag.starts_with(b"1"))
 }
 
 /// The ext4 or ldiskfs file system on a device. Takes as long as the device does, which may be for

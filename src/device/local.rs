@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::discover::kernel_name;
+use super::sysfs::{device_number, kernel_name};
 use super::users::{MountPoint, all_mounts};
 
 /// The kernel's symbols in which a thread waits that must not write to a frozen file system.
@@ -88,13 +88,6 @@ fn state(waits_in: &str) -> KernelWriter {
         symbol if FREEZE.iter().any(|freeze| symbol.contains(freeze)) => KernelWriter::Frozen,
         _ => KernelWriter::Running,
     }
-}
-
-/// The number of a block device; `None` for anything else.
-pub fn device_number(path: &Path) -> Option<u64> {
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
-    let metadata = fs::metadata(path).ok()?;
-    metadata.file_type().is_block_device().then(|| metadata.rdev())
 }
 
 /// The block devices among `devices` that are mounted here, or that the kernel writes for.

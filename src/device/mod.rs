@@ -14,16 +14,18 @@ mod loopdev;
 mod mmp;
 mod name;
 mod sys;
+mod sysfs;
 mod users;
 mod writer;
 
 pub use direct::{Kind, Reader};
-pub use discover::{block_devices, filesystem, is_read_only, kernel_name};
+pub use discover::{block_devices, filesystem};
 pub use error::{DeviceError, Plain, shown};
-pub use local::{KernelWriter, LocalView, device_number, mounted_among};
+pub use local::{KernelWriter, LocalView, mounted_among};
 pub use loopdev::LoopDevice;
 pub use mmp::MmpDevice;
-pub use name::{format_uuid, kernel_path, resolve};
+pub use name::{format_uuid, resolve};
+pub use sysfs::{device_number, is_read_only, kernel_name, kernel_path};
 pub use users::{MountPoint, mounted_on, mounts_of};
 pub use writer::Writer;
 

@@ -5,14 +5,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
-
-use nix::sys::stat::{major, minor};
 
 use super::direct::Reader;
 use super::discover::block_devices;
@@ -53,17 +50,6 @@ pub fn resolve(spec: &OsStr) -> Result<PathBuf, DeviceError> {
         }
     }
     Ok(spec.into())
-}
-
-/// The path by which the kernel knows a device in sysfs, or an image's own: `/dev/mapper/x` may be a
-/// node of its own where no udev makes links.
-pub fn kernel_path(path: &Path) -> Option<PathBuf> {
-    let metadata = fs::metadata(path).ok()?;
-    if !metadata.file_type().is_block_device() {
-        return path.canonicalize().ok();
-    }
-    let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
-    Path::new(&format!("/sys/dev/block/{major}:{minor}")).canonicalize().ok()
 }
 
 /// mount(8) accepts `LABEL="x y"`.

@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::makedev;
 
 use super::error::shown;
 use super::sys;
+use super::sysfs::device_number;
 use crate::layout::Escaped;
 
 /// Where, and as what, a block device is mounted in this mount namespace.
@@ -40,11 +41,7 @@ pub fn mounted_on(dir: &Path) -> Option<(u64, MountPoint)> {
 
 /// Every mount, with the number of its device.
 pub(super) fn all_mounts() -> Vec<(u64, MountPoint)> {
-    let number_of = |source: &Path| {
-        let metadata = fs::metadata(source).ok().filter(|m| m.file_type().is_block_device());
-        metadata.map(|m| m.rdev())
-    };
-    parse_mountinfo(&fs::read("/proc/self/mountinfo").unwrap_or_default(), number_of)
+    parse_mountinfo(&fs::read("/proc/self/mountinfo").unwrap_or_default(), device_number)
 }
 
 /// The lines of `/proc/self/mountinfo`; see proc(5) for the fields. A Lustre target's mount has a
@@ -102,7 +99,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 
 /// Says who has a block device that could not be opened exclusively.
 pub(super) fn of_block_device(path: &Path) -> String {
-    let number = fs::metadata(path).map(|m| m.rdev()).unwrap_or(0);
+    let number = device_number(path).unwrap_or(0);
     match mounts_of(number).first() {
         Some(mount) => format!("mounted on {}; unmount it first", shown(&mount.dir)),
         None => {
@@ -126,7 +123,7 @@ pub(super) fn of_image(device: u64, inode: u64) -> Option<String> {
         if bound_to(&path, &entry.path()) != Some((device, inode)) {
             continue;
         }
-        let number = fs::metadata(&path).map(|m| m.rdev()).unwrap_or(0);
+        let number = device_number(&path).unwrap_or(0);
         let mounted = mounts_of(number);
         let mounted = mounted.first().map(|m| format!(", mounted on {}", shown(&m.dir)));
         return Some(format!(

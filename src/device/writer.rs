@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
 use super::direct::{Kind, Reader};
-use super::discover::is_read_only;
+use super::sysfs::is_read_only;
 use super::error::DeviceError;
 use super::users;
 use crate::layout::ByteOffset;
