@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::clock::{Alarm, now};
 use super::drive::drive;
-use super::holder::{our_names, random};
+use super::identity::{our_names, random};
 use crate::device::{MmpDevice, Plain, Writer};
 use crate::layout::{MmpBlock, Sequence};
 use crate::protocol::{

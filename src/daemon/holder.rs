@@ -1,24 +1,24 @@
 //! Claims and holds one device, step by step.
 
 use std::convert::Infallible;
-use std::io::Read as _;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::{Woken, now};
 use super::drive::{BlockIo, Driver, Step};
+use super::identity::{our_names, random};
+use super::news::{Ending, News, Teller};
 use super::pool::{Task, Wait};
-use super::supervisor::Teller;
 use super::vital::{self, Vital};
-use crate::device::{DeviceError, MmpDevice, Plain, Writer, kernel_path, shown};
-use crate::layout::{BlockNumber, MmpBlock, Names};
+use crate::device::{MmpDevice, Writer};
+use crate::layout::BlockNumber;
 use crate::protocol::{
     Claim, ClaimOutcome, ClaimRequest, Hold, HoldOutcome, HoldRequest, Instant, IoFault, Loss,
-    Machine, Notice, POLL, ReadError, ReadResult, Refusal, Write,
+    Machine, Notice, POLL, ReadResult, Refusal, Write,
 };
-use crate::report::{Narrator, ProgressLine, describe_found, describe_loss, describe_refusal};
+use crate::report::{Narrator, ProgressLine};
 
 /// How to hold.
 #[derive(Clone, Copy, Debug)]
@@ -27,83 +27,6 @@ pub struct HolderOptions {
     pub interval: Duration,
     /// How long to wait for a device that is in use.
     pub wait: Duration,
-}
-
-/// How a holder ended.
-#[derive(Debug)]
-pub enum Ending {
-    /// The device cannot be used.
-    Device(DeviceError),
-    /// The claim was refused.
-    Refused {
-        /// Why.
-        why: Refusal,
-        /// The MMP block's number; 0 where it was not yet known.
-        mmp_block: BlockNumber,
-        /// Whether our own claim may still stand in the block.
-        left_behind: bool,
-    },
-    /// Released: the block is clean.
-    Released,
-    /// Held to the end, but the block could not be left clean.
-    NotReleased(ReadError),
-    /// No longer the holder.
-    Lost(Loss),
-    /// Declared lost by the supervisor while the device did not answer; it has answered now.
-    Revoked {
-        /// What stands in the block now, where that is not ours.
-        found: std::io::Result<Option<MmpBlock>>,
-    },
-    /// The kernel refused a timer.
-    Clock(std::io::Error),
-}
-
-impl Ending {
-    /// How it ended, in a sentence.
-    pub fn describe(&self, path: &Path) -> String {
-        let device = shown(path);
-        match self {
-            Ending::Device(error) => error.to_string(),
-            Ending::Refused { why, mmp_block, left_behind } => {
-                let mut text = describe_refusal(path, *mmp_block, why);
-                if *left_behind {
-                    text += "; our own claim may be left in the MMP block: it is stale after the \
-                             guard interval";
-                }
-                text
-            }
-            Ending::Released => format!("{device}: released, MMP is clean"),
-            Ending::NotReleased(error) => format!(
-                "{device}: not left clean: {error}; the next mount waits two guard intervals",
-            ),
-            Ending::Lost(loss) => describe_loss(path, loss),
-            Ending::Revoked { found: Ok(found) } => format!(
-                "{device}: lost: it answered again after its lease had run out; {}",
-                describe_found(found.as_ref()),
-            ),
-            Ending::Revoked { found: Err(error) } => format!(
-                "{device}: lost: it failed after its lease had run out: {}. See its paths and the \
-                 kernel's log",
-                Plain(error),
-            ),
-            Ending::Clock(error) => {
-                format!("{device}: the kernel refused a timer: {}", Plain(error))
-            }
-        }
-    }
-}
-
-/// What a holder tells its supervisor.
-#[derive(Debug)]
-pub enum News {
-    /// Waits for something: a sentence for the log.
-    Waiting(String),
-    /// The device is ours; the first heartbeat is on the disk.
-    Held,
-    /// Something was seen and dealt with.
-    Notice(Notice),
-    /// The task is done with the device.
-    Ended(Box<Ending>),
 }
 
 /// The task that claims a device, holds it until told to stop, and reports.
@@ -344,25 +267,4 @@ impl BlockIo<Write> for Metered<'_> {
             }
         }
     }
-}
-
-/// This machine's host name.
-pub fn node_name() -> Vec<u8> {
-    use std::os::unix::ffi::OsStringExt;
-    hostname::get().unwrap_or_default().into_vec()
-}
-
-/// The names this machine writes into the block of a device: its host name, and the device's name
-/// as the kernel has it (`sdb`, `dm-3`), or an image's file name.
-pub fn our_names(path: &Path) -> Names {
-    use std::os::unix::ffi::OsStrExt;
-    let name = kernel_path(path).unwrap_or_else(|| path.to_owned());
-    Names::new(&node_name(), name.file_name().unwrap_or_default().as_bytes())
-}
-
-/// A random number from the kernel.
-pub fn random() -> std::io::Result<u32> {
-    let mut bytes = [0; 4];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u32::from_ne_bytes(bytes))
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -15,8 +15,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::clock::{Timer, now};
 use super::guardian::{Guardian, Message};
-use super::holder::{Holder, HolderOptions, News};
+use super::holder::{Holder, HolderOptions};
 use super::limits::allow_devices;
+use super::news::{News, Teller};
 use super::pool::Pool;
 use super::realtime::Realtime;
 use super::vital::{Stage, Vital};
@@ -44,29 +45,6 @@ pub enum Happening {
     Guardian(Message),
     /// The time asked for has come.
     Timer,
-}
-
-/// How a holder reaches its supervisor.
-#[derive(Clone, Debug)]
-pub(super) struct Teller {
-    index: usize,
-    news: SyncSender<(usize, News)>,
-    wake: Arc<EventFd>,
-}
-
-impl Teller {
-    /// Tells something that must be heard.
-    pub(super) fn say(&self, news: News) {
-        // Both fail only when nobody listens any more.
-        let _ = self.news.send((self.index, news));
-        let _ = self.wake.write(1);
-    }
-
-    /// Tells something that is dropped where it would have to wait.
-    pub(super) fn mention(&self, news: News) {
-        let _ = self.news.try_send((self.index, news));
-        let _ = self.wake.write(1);
-    }
 }
 
 /// Runs a holder for each device.

@@ -21,7 +21,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::clock::{Alarm, Stop, now};
 use super::gaze::{Facts, Glimpse, gaze};
-use super::holder::node_name;
+use super::identity::node_name;
 use super::limits::allow_devices;
 use crate::device::{
     DeviceError, KernelWriter, LocalView, block_devices, kernel_path, mounted_among,

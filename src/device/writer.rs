@@ -10,8 +10,8 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
 use super::direct::{Kind, Reader};
-use super::sysfs::is_read_only;
 use super::error::DeviceError;
+use super::sysfs::is_read_only;
 use super::users;
 use crate::layout::ByteOffset;
 
