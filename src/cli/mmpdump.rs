@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::common::run;
 use crate::daemon::now;
-use crate::device::{DeviceError, MmpDevice, Reader, format_uuid, resolve, shown};
+use crate::device::{MmpDevice, Reader, format_uuid, resolve, shown};
 use crate::layout::{MmpArea, MmpBlock, Superblock};
 use crate::report::exit::{DONE, TROUBLE};
 use crate::report::{BlockFields, Document, emit, header, mmp_lines, state_word};
@@ -51,12 +51,7 @@ fn dump(arguments: &Arguments) -> anyhow::Result<u8> {
     let mut reader = Reader::open(&path)?;
     let superblock = reader.superblock()?;
     let mmp = MmpDevice::with_superblock(reader, &superblock).and_then(|mut device| {
-        let block = device.read().map_err(|source| DeviceError::Read {
-            path: path.clone(),
-            what: format!("MMP block {}", device.area().block),
-            offset: device.area().offset,
-            source,
-        })?;
+        let block = device.block()?;
         Ok((*device.area(), block))
     });
     let write = |text: &str| emit(text).context("cannot write the result");

@@ -1,6 +1,7 @@
 //! What each program's command line means, and the few lines that wire the rest.
 //!
-//! One file a program. Options of one name mean the same in all of them: `--wait`, `--json`, `-v`.
+//! One file or folder a program, and what several of them share: `common`, `watched`. Options of one
+//! name mean the same in all of them: `--wait`, `--json`, `-v`.
 
 mod common;
 pub mod mmpcheck;
@@ -11,6 +12,7 @@ pub mod mmptarget;
 pub mod mmptune;
 pub mod mmpwatch;
 pub mod mount_mmp;
+mod watched;
 
 use clap::{Command, CommandFactory};
 

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::common::run;
-use crate::mount::{Flags, Interrupt, MountError, Options, Request, mount, real_type};
+use crate::daemon::Interrupt;
+use crate::mount::{Flags, MountError, Options, Request, mount, real_type};
 use crate::report::complain;
 use crate::report::exit::MOUNT_USAGE;
 

@@ -6,9 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::{LEAVE, Target};
+use crate::daemon::Interrupt;
 use crate::device::{DeviceError, MmpDevice, Plain, Reader, shown};
 use crate::layout::MmpBlock;
-use crate::mount::{Flags, Interrupt, Mode, MountError, OptionError, Options, Request, mount};
+use crate::mount::{Flags, Mode, MountError, OptionError, Options, Request, mount};
 use crate::protocol::{
     MAX_CHECK_INTERVAL, Refusal, SETTLE, Verdict, effective_interval, guard_interval,
 };
@@ -129,12 +130,7 @@ pub fn validate(
     }
     let path = target.path()?;
     let mut device = MmpDevice::new(Reader::open(&path)?)?;
-    let block = device.read().map_err(|source| DeviceError::Read {
-        path: path.clone(),
-        what: format!("MMP block {}", device.area().block),
-        offset: device.area().offset,
-        source,
-    })?;
+    let block = device.block()?;
     let (guard, needed) = longest(device.area().update_interval, &block);
     match start.timeout {
         Some(given) if given < needed => {

@@ -112,13 +112,7 @@ fn left_behind(target: &Target) -> Result<Option<MmpBlock>, DeviceError> {
         Err(error) if error.is_no_mmp() => return Ok(None),
         device => device?,
     };
-    let (what, offset) = (format!("MMP block {}", device.area().block), device.area().offset);
-    let block = device.read().map_err(|source| DeviceError::Read {
-        path: path.clone(),
-        what,
-        offset,
-        source,
-    })?;
+    let block = device.block()?;
     let ours = matches!(block.sequence(), Sequence::Active(_)) && block.is_by(&target.names(&path));
     Ok(ours.then_some(block))
 }

@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{
     ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags,
 };
 use nix::time::{ClockId, clock_gettime};
 
+use super::wake::{Bell, wait_for};
 use crate::protocol::{Instant, Now};
 
 fn read_clock(clock: ClockId) -> u128 {
@@ -30,20 +30,18 @@ pub fn now() -> Now {
 
 /// The wish to stop, shared by all threads. Once raised it stays.
 #[derive(Clone, Debug)]
-pub struct Stop(Arc<(AtomicBool, EventFd)>);
+pub struct Stop(Arc<(AtomicBool, Bell)>);
 
 impl Stop {
     /// A wish not yet made.
     pub fn new() -> io::Result<Self> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        Ok(Stop(Arc::new((AtomicBool::new(false), EventFd::from_value_and_flags(0, flags)?))))
+        Ok(Stop(Arc::new((AtomicBool::new(false), Bell::new()?))))
     }
 
     /// Wakes everybody who waits on it.
     pub fn raise(&self) {
         self.0.0.store(true, Ordering::SeqCst);
-        // Fails only when the counter is full, and then it is readable already.
-        let _ = self.0.1.write(1);
+        self.0.1.ring();
     }
 
     /// Whether it was raised.
@@ -115,10 +113,7 @@ impl Alarm {
         ];
         loop {
             let watched = if heed_stop { &mut fds[..] } else { &mut fds[..1] };
-            match poll(watched, PollTimeout::NONE) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+            wait_for(watched, PollTimeout::NONE)?;
             if heed_stop && self.stop.is_raised() {
                 return Ok(Woken::Stop);
             }

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use nix::sys::eventfd::EventFd;
-
+use super::wake::Bell;
 use crate::device::{DeviceError, Plain, shown};
 use crate::layout::{BlockNumber, MmpBlock};
 use crate::protocol::{Loss, Notice, ReadError, Refusal};
@@ -95,20 +94,20 @@ pub(super) struct Teller {
     /// The holder's place in the list.
     pub(super) index: usize,
     pub(super) news: SyncSender<(usize, News)>,
-    pub(super) wake: Arc<EventFd>,
+    pub(super) wake: Arc<Bell>,
 }
 
 impl Teller {
     /// Tells something that must be heard.
     pub(super) fn say(&self, news: News) {
-        // Both fail only when nobody listens any more.
+        // Fails only when nobody listens any more.
         let _ = self.news.send((self.index, news));
-        let _ = self.wake.write(1);
+        self.wake.ring();
     }
 
     /// Tells something that is dropped where it would have to wait.
     pub(super) fn mention(&self, news: News) {
         let _ = self.news.try_send((self.index, news));
-        let _ = self.wake.write(1);
+        self.wake.ring();
     }
 }

@@ -16,12 +16,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use super::clock::{Timer, Woken, now};
 use super::realtime::Realtime;
+use super::wake::{Bell, wait_for};
 use crate::protocol::Instant;
 
 /// Virtual size of a worker's stack in bytes; it is locked and resident only as far as it was used.
@@ -123,7 +122,7 @@ struct Shared {
     short: Condvar,
     timer: Timer,
     /// Wakes the leader before its time.
-    kick: EventFd,
+    kick: Bell,
     realtime: Realtime,
 }
 
@@ -146,14 +145,13 @@ impl Pool {
             deputy: None,
             idle: 0,
         };
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             deputy: Condvar::new(),
             idle: Condvar::new(),
             short: Condvar::new(),
             timer: Timer::new()?,
-            kick: EventFd::from_value_and_flags(0, flags)?,
+            kick: Bell::new()?,
             realtime,
         });
         for _ in 0..SPARE {
@@ -211,8 +209,7 @@ impl Shared {
         match (state.leader, state.deputy) {
             _ if earliest == NEVER => {}
             (Some(until), _) if until <= earliest + SLACK => {}
-            // Fails only when the counter is full, and then it is readable already.
-            (Some(_), _) => drop(self.kick.write(1)),
+            (Some(_), _) => self.kick.ring(),
             (None, Some(until)) if until <= earliest + OVERDUE => {}
             (None, Some(_)) => self.deputy.notify_one(),
             (None, None) => self.idle.notify_one(),
@@ -286,9 +283,8 @@ impl Shared {
             Ok(()) => PollTimeout::NONE,
             Err(_) => PollTimeout::from(10u8),
         };
-        if let Ok(1..) | Err(Errno::EINTR) = poll(&mut fds, patience) {
-            let _ = self.kick.read();
-        }
+        // Neither fails with descriptors as valid as these.
+        let _ = wait_for(&mut fds, patience).and_then(|()| self.kick.quiet());
     }
 
     /// Makes new workers when none is left that could take over.

@@ -7,11 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::Signal;
 
 use super::clock::{Timer, now};
 use super::guardian::{Guardian, Message};
@@ -20,7 +17,9 @@ use super::limits::allow_devices;
 use super::news::{News, Teller};
 use super::pool::Pool;
 use super::realtime::Realtime;
+use super::signals::Signals;
 use super::vital::{Stage, Vital};
+use super::wake::{Bell, wait_for};
 use crate::protocol::Instant;
 use crate::report::Progress;
 
@@ -53,9 +52,9 @@ pub struct Supervisor {
     pool: Pool,
     vitals: Vec<Arc<Vital>>,
     news: Receiver<(usize, News)>,
-    wake: Arc<EventFd>,
+    wake: Arc<Bell>,
     timer: Timer,
-    signals: SignalFd,
+    signals: Signals,
     running: usize,
     guardian: Option<Guardian>,
     /// When the guardian is told of the leases next.
@@ -75,11 +74,8 @@ impl Supervisor {
         guardian: Option<Guardian>,
     ) -> io::Result<Self> {
         allow_devices(devices.len());
-        let mask: SigSet = signals.iter().copied().collect();
-        mask.thread_block()?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let wake = Arc::new(EventFd::from_value_and_flags(0, flags)?);
+        let signals = Signals::take(&signals.iter().copied().collect())?;
+        let wake = Arc::new(Bell::new()?);
         let (sender, news) = sync_channel(NEWS);
         let pool = Pool::start(devices.len(), realtime)?;
         let first = now().instant;
@@ -152,9 +148,8 @@ impl Supervisor {
     /// Waits for the next thing to happen, at most until `until`.
     pub fn next(&mut self, until: Option<Instant>) -> io::Result<Happening> {
         loop {
-            if let Some(signal) = self.signals.read_signal()? {
-                let number = i32::try_from(signal.ssi_signo).map_err(|_| Errno::EINVAL)?;
-                return Ok(Happening::Signal(Signal::try_from(number)?));
+            if let Some(signal) = self.signals.next()? {
+                return Ok(Happening::Signal(signal));
             }
             let instant = now().instant;
             for (index, vital) in self.vitals.iter().enumerate() {
@@ -205,13 +200,7 @@ impl Supervisor {
         let guardian = self.guardian.as_ref().map_or(wake, AsFd::as_fd);
         let mut fds = [self.signals.as_fd(), wake, timer, guardian]
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        match self.wake.read() {
-            Ok(_) | Err(Errno::EAGAIN) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        wait_for(&mut fds, PollTimeout::NONE)?;
+        self.wake.quiet()
     }
 }

@@ -13,16 +13,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::Signal;
 
 use super::clock::{Alarm, Stop, now};
 use super::gaze::{Facts, Glimpse, gaze};
 use super::identity::node_name;
 use super::limits::allow_devices;
+use super::signals::Signals;
+use super::wake::{Bell, wait_for};
 use crate::device::{
     DeviceError, KernelWriter, LocalView, block_devices, kernel_path, mounted_among,
 };
@@ -151,14 +150,14 @@ enum News {
 #[derive(Clone, Debug)]
 struct Post {
     news: Sender<News>,
-    wake: Arc<EventFd>,
+    wake: Arc<Bell>,
 }
 
 impl Post {
     fn tell(&self, news: News) {
-        // Both fail only when nobody listens any more.
+        // Fails only when nobody listens any more.
         let _ = self.news.send(news);
-        let _ = self.wake.write(1);
+        self.wake.ring();
     }
 }
 
@@ -168,7 +167,7 @@ pub struct Watcher {
     stop: Stop,
     post: Post,
     news: Receiver<News>,
-    signals: SignalFd,
+    signals: Signals,
     node: Vec<u8>,
     devices: Vec<WatchedDevice>,
     view: LocalView,
@@ -184,11 +183,8 @@ impl Watcher {
     /// Starts watching. From here on the given signals come as [`Incident::Signal`] only; call it
     /// before any other thread exists.
     pub fn start(named: &[PathBuf], discovery: Discovery, signals: &[Signal]) -> io::Result<Self> {
-        let mask: SigSet = signals.iter().copied().collect();
-        mask.thread_block()?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let wake = Arc::new(EventFd::from_value_and_flags(0, flags)?);
+        let signals = Signals::take(&signals.iter().copied().collect())?;
+        let wake = Arc::new(Bell::new()?);
         let (sender, news) = channel();
         let began = now().instant;
         let mut watcher = Watcher {
@@ -275,9 +271,8 @@ impl Watcher {
     /// Waits for the next thing to happen, at most until `until`.
     pub fn next(&mut self, until: Option<Instant>) -> io::Result<Incident> {
         loop {
-            if let Some(signal) = self.signals.read_signal()? {
-                let number = i32::try_from(signal.ssi_signo).map_err(|_| Errno::EINVAL)?;
-                return Ok(Incident::Signal(Signal::try_from(number)?));
+            if let Some(signal) = self.signals.next()? {
+                return Ok(Incident::Signal(signal));
             }
             if let Some(incident) = self.incidents.pop_front() {
                 return Ok(incident);
@@ -304,14 +299,8 @@ impl Watcher {
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.post.wake.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        match self.post.wake.read() {
-            Ok(_) | Err(Errno::EAGAIN) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        wait_for(&mut fds, timeout)?;
+        self.post.wake.quiet()
     }
 
     /// Tells the sentinels of looks that take long.

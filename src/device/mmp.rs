@@ -46,6 +46,16 @@ impl<D: AsMut<Reader>> MmpDevice<D> {
         Ok(MmpBlock::from_bytes(raw))
     }
 
+    /// The same; a failure says on what device, and where.
+    pub fn block(&mut self) -> Result<MmpBlock, DeviceError> {
+        self.read().map_err(|source| DeviceError::Read {
+            path: self.device.as_mut().path().into(),
+            what: format!("MMP block {}", self.area.block),
+            offset: self.area.offset,
+            source,
+        })
+    }
+
     /// Makes sure that a mount that follows does not read the block from an old page: what another
     /// machine wrote does not show in pages that this machine already has. Drops the device's
     /// cached pages and then compares a cached read with the disk, for pages that are mapped stay.

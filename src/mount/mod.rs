@@ -9,13 +9,16 @@
 mod error;
 mod fenced;
 mod helper;
-mod interrupt;
+mod mounting;
 mod options;
 mod real;
+mod remount;
+mod request;
 mod source;
+mod writing;
 
 pub use error::MountError;
-pub use helper::{Request, mount};
-pub use interrupt::Interrupt;
+pub use helper::mount;
 pub use options::{Mode, OptionError, Options};
 pub use real::{Flags, RealMount, real_type};
+pub use request::Request;

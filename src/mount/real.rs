@@ -5,13 +5,20 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
-use crate::daemon::Child;
+use nix::sys::signal::Signal;
+
+use crate::daemon::{Alarm, Child, now};
 
 const MOUNT: &str = "/bin/mount";
 const UMOUNT: &str = "/bin/umount";
 /// Where mount(8) looks for helpers.
 const MOUNT_LUSTRE: &str = "/sbin/mount.lustre";
+/// How often a running mount is asked whether it has ended.
+const REAP: Duration = Duration::from_millis(20);
+/// What a broken-off mount gets to end by itself.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// The type that `-t` of the helper means: `mmp.TYPE` is TYPE; `mmp`, or nothing, is lustre where
 /// it is installed and ext4 elsewhere.
@@ -92,6 +99,34 @@ impl RealMount {
             command.arg("-N").arg(namespace);
         }
         command.arg("--").arg(&self.dir).status()
+    }
+}
+
+/// Waits for a mount to end. Told to stop, it breaks it off and gives no code.
+pub(super) fn wait_for(child: &mut Child, alarm: &Alarm) -> io::Result<Option<u8>> {
+    loop {
+        if let Some(code) = child.try_wait()? {
+            return Ok(Some(code));
+        }
+        if alarm.is_stopped() {
+            return break_off(child, alarm).map(|_| None);
+        }
+        alarm.wait(now().instant + REAP, true)?;
+    }
+}
+
+/// Ends a mount; tells its code, for it may have succeeded.
+pub(super) fn break_off(child: &mut Child, alarm: &Alarm) -> io::Result<u8> {
+    child.signal(Signal::SIGTERM);
+    let deadline = now().instant + GRACE;
+    loop {
+        if let Some(code) = child.try_wait()? {
+            return Ok(code);
+        }
+        alarm.wait(now().instant + REAP, false)?;
+        if now().instant >= deadline {
+            child.signal(Signal::SIGKILL);
+        }
     }
 }
 

@@ -7,9 +7,10 @@ use super::common::suite::Suite;
 use super::source;
 
 /// Where every message must have its line on the page.
-const EXPLAINED: [&str; 10] = [
+const EXPLAINED: [&str; 11] = [
     "src/daemon/guardian/server.rs",
     "src/daemon/holder.rs",
+    "src/daemon/news.rs",
     "src/device/error.rs",
     "src/device/name.rs",
     "src/device/users.rs",

@@ -150,12 +150,7 @@ fn info(arguments: &Arguments) -> anyhow::Result<u8> {
 
 fn read(spec: &OsString) -> Result<(MmpArea, MmpBlock), DeviceError> {
     let mut device = open(&resolve(spec)?)?;
-    let block = device.read().map_err(|source| DeviceError::Read {
-        path: device.device().path().into(),
-        what: format!("MMP block {}", device.area().block),
-        offset: device.area().offset,
-        source,
-    })?;
+    let block = device.block()?;
     Ok((*device.area(), block))
 }
 

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use nix::sys::signal::Signal;
 
 use super::NAME;
 use super::policy::Policy;
 use crate::cli::common::{duration, resolve_all};
 use crate::daemon::{
-    Ending, Fence, Guard, Guardian, Happening, HolderOptions, Log, Message, News, Realtime,
+    ENDING, Ending, Fence, Guard, Guardian, Happening, HolderOptions, Log, Message, News, Realtime,
     STATUS_DIR, ServiceManager, StatusSocket, Supervisor, now,
 };
 use crate::device::{self, shown};
@@ -101,7 +100,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let options = HolderOptions { interval: arguments.interval, wait: arguments.wait };
     let progress = Progress::new(true);
-    let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let realtime = Realtime::new(!arguments.no_realtime);
     let mut policy = Policy::new(&arguments.devices, &arguments.on_loss, &arguments.on_loss_of)?;
     policy.prepare(&paths)?;
@@ -109,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let guard = Guard { program: NAME, grace: Duration::ZERO, fence, command: &[], realtime };
     let guardian = fence.map(|_| Guardian::start(&guard)).transpose().context("cannot start")?;
     let mut refused = realtime.prepare();
-    let supervisor = Supervisor::start(&paths, options, &signals, &progress, realtime, guardian)
+    let supervisor = Supervisor::start(&paths, options, &ENDING, &progress, realtime, guardian)
         .context("cannot start")?;
     let log = Log::start(NAME, progress).context("cannot start")?;
     let vitals = paths.iter().cloned().zip(supervisor.vitals().iter().cloned());

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::NAME;
-use crate::cli::common::{duration, resolve_all};
-use crate::daemon::{Discovery, Incident, Launch, ServiceManager, Watcher, now};
+use crate::cli::common::duration;
+use crate::cli::watched::Watched;
+use crate::daemon::{Incident, Launch, ServiceManager, Watcher, now};
 use crate::device::shown;
 use crate::protocol::{Change, Instant};
 use crate::report::exit::{DONE, REFUSED};
@@ -31,12 +31,8 @@ const METRICS: Duration = Duration::from_secs(5);
 /// is over, and there was an alarm; 2 wrong usage, or it could not be carried out.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Watch whatever is mounted on this machine, as it comes and goes
-    #[arg(long)]
-    mounted: bool,
-    /// Watch every block device with ext4 and MMP, as they come and go
-    #[arg(long, conflicts_with = "mounted")]
-    all: bool,
+    #[command(flatten)]
+    watched: Watched,
     /// Run by the shell for each alarm, with MMP_DEVICE, MMP_ALARM, MMP_REASON and
     /// MMP_STATE=raised or cleared set
     #[arg(long, value_name = "COMMAND")]
@@ -50,9 +46,6 @@ pub(super) struct Arguments {
     /// Stop after so long
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     time: Option<Duration>,
-    /// Block devices, images, LABEL=… or UUID=…
-    #[arg(value_name = "DEVICE", required_unless_present_any = ["mounted", "all"])]
-    devices: Vec<OsString>,
 }
 
 struct Watching<'a> {
@@ -68,14 +61,7 @@ struct Watching<'a> {
 
 /// The command.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let paths = resolve_all(&arguments.devices)?;
-    let discovery = match (arguments.all, arguments.mounted) {
-        (true, _) => Discovery::All,
-        (false, true) => Discovery::Mounted,
-        (false, false) => Discovery::Off,
-    };
-    let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-    let watcher = Watcher::start(&paths, discovery, &signals).context("cannot start")?;
+    let watcher = arguments.watched.start()?;
     let start = now().instant;
     let mut watching = Watching {
         arguments,

@@ -1,28 +1,23 @@
 //! The course of a change: look, claim, look again, plan, carry out, release.
 
 use std::convert::Infallible;
-use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::thread;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
 
 use super::guard::{Broken, Guard, Lookout};
 use super::outcome::Outcome;
 use super::{NAME, Stop};
 use crate::daemon::{
-    self, Alarm, FsckHold, Left, NotHeld, NotReleased, Unmarked, drive, now, our_names,
+    Alarm, ENDING, FsckHold, Interrupt, Left, NotHeld, NotReleased, Unmarked, drive, hold_back,
+    now, our_names,
 };
 use crate::device::{DeviceError, MmpDevice, Plain, Reader, Writer, shown};
 use crate::layout::{BlockNumber, Sequence, Superblock};
 use crate::protocol::{Check, Machine, Phase, Refusal, Still, Stillness, Verdict};
 use crate::report::{Holder, Progress, complain, describe_refusal, describe_verdict, seconds_text};
 use crate::tune::{Change, Disk, Obstacle, Plan, Source, Stamp, Step, Stopped, Survey, carry_out};
-
-/// A thread that waits for a signal needs little.
-const STACK: usize = 64 * 1024;
 
 /// A change to make.
 pub(super) struct Work {
@@ -141,7 +136,7 @@ impl Work {
         look: impl FnMut(&mut D, &Step) -> Result<(), Broken>,
     ) -> Result<(), Stop> {
         // From here on a signal must not leave half a change behind.
-        ending_signals().thread_block().map_err(|errno| self.trouble(errno.desc()))?;
+        hold_back(&ENDING).map_err(|error| self.trouble(Plain(&error)))?;
         carry_out(plan, disk, look).map_err(|stopped| match &stopped {
             Stopped::Looked { why, begun: false } => {
                 self.refused(format!("{why}; nothing changed"))
@@ -187,7 +182,8 @@ impl Work {
 
     /// An alarm that also rings when the program is told to end.
     fn alarm(&self) -> Result<Alarm, Stop> {
-        stop_on_signals().and_then(|stop| Alarm::new(&stop)).map_err(|e| self.trouble(Plain(&e)))
+        let caught = Interrupt::catch().and_then(|interrupt| Alarm::new(interrupt.stop()));
+        caught.map_err(|error| self.trouble(Plain(&error)))
     }
 
     fn unmarked(&self, why: &Unmarked, left: &Left) -> Stop {
@@ -338,22 +334,4 @@ fn device_stop(error: DeviceError) -> Stop {
 fn still_on(device: &mut MmpDevice<Writer>) -> bool {
     let superblock = device.device_mut().superblock();
     superblock.map_or(true, |superblock| superblock.features().mmp())
-}
-
-fn ending_signals() -> SigSet {
-    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
-}
-
-/// Turns the signals that end a program into a wish to stop, which only waiting heeds.
-fn stop_on_signals() -> io::Result<daemon::Stop> {
-    let signals = ending_signals();
-    signals.thread_block()?;
-    let stop = daemon::Stop::new()?;
-    let raised = stop.clone();
-    thread::Builder::new().stack_size(STACK).spawn(move || {
-        if signals.wait().is_ok() {
-            raised.raise();
-        }
-    })?;
-    Ok(stop)
 }

@@ -3,19 +3,18 @@
 mod row;
 mod screen;
 
-use std::ffi::OsString;
 use std::io::{IsTerminal, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use nix::sys::signal::Signal;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
-use super::common::{resolve_all, run};
-use crate::daemon::{Discovery, Incident, Watcher, now};
+use super::common::run;
+use super::watched::Watched;
+use crate::daemon::{Incident, Watcher, now};
 use crate::report::exit::{DONE, TROUBLE};
 use row::Row;
 use screen::{Screen, Style};
@@ -32,28 +31,14 @@ const FRAME: Duration = Duration::from_millis(200);
 #[derive(Debug, Parser)]
 #[command(name = NAME, version)]
 pub struct Arguments {
-    /// Show whatever is mounted on this machine, as it comes and goes
-    #[arg(long)]
-    mounted: bool,
-    /// Show every block device with ext4 and MMP, as they come and go
-    #[arg(long, conflicts_with = "mounted")]
-    all: bool,
-    /// Block devices, images, LABEL=… or UUID=…
-    #[arg(value_name = "DEVICE", required_unless_present_any = ["mounted", "all"])]
-    devices: Vec<OsString>,
+    #[command(flatten)]
+    watched: Watched,
 }
 
 /// The program.
 pub fn main() -> ExitCode {
     run(NAME, TROUBLE, |arguments: Arguments| {
-        let paths = resolve_all(&arguments.devices)?;
-        let discovery = match (arguments.all, arguments.mounted) {
-            (true, _) => Discovery::All,
-            (false, true) => Discovery::Mounted,
-            (false, false) => Discovery::Off,
-        };
-        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-        let mut watcher = Watcher::start(&paths, discovery, &signals).context("cannot start")?;
+        let mut watcher = arguments.watched.start()?;
         // What was named and is no device is told before the screen is taken over.
         while !watcher.is_ready() {
             match watcher.next(Some(now().instant + FRAME)).context("cannot wait")? {

@@ -8,10 +8,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::prctl::{set_child_subreaper, set_name};
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -22,6 +21,8 @@ use crate::daemon::child::Child;
 use crate::daemon::clock::{Timer, now};
 use crate::daemon::log::Log;
 use crate::daemon::realtime::{Realtime, Spared};
+use crate::daemon::signals::Signals;
+use crate::daemon::wake::wait_for;
 use crate::device::kernel;
 use crate::protocol::{FEED, Instant, Ladder, Rung};
 use crate::report::Progress;
@@ -55,7 +56,7 @@ fn children() -> Option<Vec<Pid>> {
 struct Server {
     line: OwnedFd,
     log: Log,
-    signals: SignalFd,
+    signals: Signals,
     timer: Timer,
     spared: Spared,
     /// The process group that has the terminal while no command runs.
@@ -75,10 +76,7 @@ struct Server {
 impl Server {
     fn start(mut arguments: impl Iterator<Item = OsString>, line: OwnedFd) -> io::Result<Self> {
         // Whoever signals a whole group means the command; it is told by the holder.
-        let signals = SigSet::all();
-        signals.thread_block()?;
-        let signals =
-            SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let signals = Signals::take(&SigSet::all())?;
         let mut next = || arguments.next().map(OsString::into_vec).map(String::from_utf8);
         let mut text = || next()?.ok();
         let (program, grace, owner) = (text(), text(), text());
@@ -129,7 +127,7 @@ impl Server {
             while let Some(message) = self.hear()? {
                 self.take(message);
             }
-            while self.signals.read_signal()?.is_some() {}
+            while self.signals.next()?.is_some() {}
             self.reap();
             self.feed();
             while let Some(rung) = self.ladder.act(now().instant) {
@@ -304,9 +302,6 @@ impl Server {
         if self.held_for {
             fds.push(PollFd::new(self.line.as_fd(), PollFlags::POLLIN));
         }
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        wait_for(&mut fds, PollTimeout::NONE)
     }
 }

@@ -1,0 +1,35 @@
+//! The devices that `mmpd watch` and `mmpwatch` are given to watch.
+
+use std::ffi::OsString;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::common::resolve_all;
+use crate::daemon::{Discovery, ENDING, Watcher};
+
+#[derive(Debug, Args)]
+pub(super) struct Watched {
+    /// Watch whatever is mounted on this machine, as it comes and goes
+    #[arg(long)]
+    mounted: bool,
+    /// Watch every block device with ext4 and MMP, as they come and go
+    #[arg(long, conflicts_with = "mounted")]
+    all: bool,
+    /// Block devices, images, LABEL=… or UUID=…
+    #[arg(value_name = "DEVICE", required_unless_present_any = ["mounted", "all"])]
+    devices: Vec<OsString>,
+}
+
+impl Watched {
+    /// Starts to watch them; a signal that asks the program to end is an incident from here on.
+    pub(super) fn start(&self) -> anyhow::Result<Watcher> {
+        let paths = resolve_all(&self.devices)?;
+        let discovery = match (self.all, self.mounted) {
+            (true, _) => Discovery::All,
+            (false, true) => Discovery::Mounted,
+            (false, false) => Discovery::Off,
+        };
+        Watcher::start(&paths, discovery, &ENDING).context("cannot start")
+    }
+}
