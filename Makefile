@@ -44,6 +44,7 @@ setup:
 lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test ha --test vm -- -D warnings
 
 # Real waits (a guard interval is 11 s and more) run side by side; the test programs know how many.
 test: lint

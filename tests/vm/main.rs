@@ -32,10 +32,12 @@ pub(crate) struct Pair {
     pub(crate) b: Node,
 }
 
+type Run = Box<dyn FnOnce(&Pair, &Disk) + Send>;
+
 /// A case has a disk for itself, and the machines together with the others.
 pub(crate) struct Case {
     name: String,
-    run: Box<dyn FnOnce(&Pair, &Disk) + Send>,
+    run: Run,
 }
 
 impl Case {

@@ -104,11 +104,7 @@ fn stock(pair: &Pair, disk: &Disk) {
     }
 }
 
-fn winner_and_loser<'a>(
-    pair: &'a Pair,
-    a: Reply,
-    b: Reply,
-) -> ((&'a Node, Reply), (&'a Node, Reply)) {
+fn winner_and_loser(pair: &Pair, a: Reply, b: Reply) -> ((&Node, Reply), (&Node, Reply)) {
     match (a.code, b.code) {
         (0, 32) => ((&pair.a, a), (&pair.b, b)),
         (32, 0) => ((&pair.b, b), (&pair.a, a)),
