@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::GUARD;
+
 /// The suite's programs and where cargo has put them.
 pub(crate) const PROGRAMS: [(&str, &str); 8] = [
     ("mmpcheck", env!("CARGO_BIN_EXE_mmpcheck")),
@@ -56,6 +58,16 @@ impl Ended {
 
 fn code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+}
+
+/// It ended with `code`, and said all of `words`.
+#[track_caller]
+pub(crate) fn assert_ended(ended: &Ended, code: i32, words: &[&str]) {
+    let said = ended.said();
+    assert_eq!(ended.code, code, "{said}");
+    for word in words {
+        assert!(said.contains(word), "no '{word}': {said}");
+    }
 }
 
 /// Runs a command to its end.
@@ -118,6 +130,11 @@ impl Running {
         Pid::from_raw(i32::try_from(self.child.id()).expect("pid"))
     }
 
+    /// How long ago it was started.
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// What it has said on standard error so far.
     pub(crate) fn err(&self) -> String {
         self.err.lock().expect("lock").clone()
@@ -163,6 +180,13 @@ impl Running {
         outputs.for_each(drop);
         Ended { code: code(status), out, err: self.err(), took }
     }
+}
+
+/// `mmpd hold`, once it holds the device.
+pub(crate) fn held(device: impl AsRef<OsStr>) -> Running {
+    let mut holder = Running::start("mmpd", &["hold".as_ref(), device.as_ref()]);
+    holder.wait_for(": held\n", 3 * GUARD);
+    holder
 }
 
 impl Drop for Running {

@@ -1,12 +1,12 @@
 //! e2mmpstatus and `mmpcheck` on the same images at the same time.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use mmp::layout::{Names, Sequence};
 
+use super::common::beside::beside;
 use super::common::image::Image;
 use super::common::program::{Ended, run};
 use super::common::suite::Suite;
@@ -84,20 +84,14 @@ fn same_code(word: &str, image: &Image) {
 
 fn active() {
     let image = Image::new();
-    let over = AtomicBool::new(false);
-    let (theirs, ours) = thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut block = image.block().with_names(&Names::new(b"other-node", b"sdz"));
-            while !over.load(Ordering::SeqCst) {
-                block = block.clone().with_sequence(block.sequence().next());
-                image.put(&block);
-                thread::sleep(Duration::from_millis(900));
-            }
-        });
+    let mut block = image.block().with_names(&Names::new(b"other-node", b"sdz"));
+    let heartbeat = || {
+        block = block.clone().with_sequence(block.sequence().next());
+        image.put(&block);
+    };
+    let (theirs, ours) = beside(Duration::from_millis(900), heartbeat, || {
         thread::sleep(Duration::from_millis(100));
-        let both = both(image.name());
-        over.store(true, Ordering::SeqCst);
-        both
+        both(image.name())
     });
     assert_eq!((ours.code, theirs.code), (1, 1), "{}{}", theirs.said(), ours.said());
     assert_word(&ours, "in use");

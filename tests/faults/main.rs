@@ -21,12 +21,11 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::program::Running;
+use common::GUARD;
+use common::program::{Running, held};
 use common::suite::{Need, Suite};
 use nix::unistd::Pid;
 
-/// The guard interval at the default update interval.
-const GUARD: Duration = Duration::from_secs(11);
 /// How late a step may be on a loaded machine.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -35,13 +34,6 @@ const HALF: Duration = Duration::from_millis(500);
 
 /// A command that only SIGKILL ends.
 const STUBBORN: &str = "trap '' TERM; exec sleep 300";
-
-/// `mmpd hold`, once it holds the device.
-fn held(device: &Path) -> Running {
-    let mut holder = Running::start("mmpd", &["hold".as_ref(), device.as_os_str()]);
-    holder.wait_for(": held\n", 3 * GUARD);
-    holder
-}
 
 /// `mmprun` with a command that stays, once that runs; and the command's process.
 fn running(device: &Path) -> (Running, Pid) {

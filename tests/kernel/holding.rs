@@ -37,7 +37,7 @@ fn node() -> String {
 
 fn held_is_refused() {
     let Shared { image, a, b } = Shared::new();
-    let (holder, _) = held(a.path());
+    let holder = held(a.path());
     thread::scope(|scope| {
         scope.spawn(|| assert_eq!(Mount::new(b.path()).map(drop), Err(Errno::EBUSY)));
         scope.spawn(|| {
@@ -124,7 +124,7 @@ fn beats_once_a_second() {
     let (a, b) = (Loop::new(image.path()), Loop::new(image.path()));
     let before = image.content();
 
-    let (holder, _) = held(a.path());
+    let holder = held(a.path());
     // What else the machine has to do is not the question here.
     tool("chrt", &["--all-tasks", "--fifo", "--pid", "10", &holder.pid().to_string()]);
     let observer = Observer::start(b.path());
@@ -195,7 +195,7 @@ fn used_here_is_refused() {
         refused("mmpd", &["hold", device.name()], 1, dir);
         refused("mmprun", &[device.name(), "--", "true"], 121, dir);
     }
-    let (_holder, _) = held(device.path());
+    let _holder = held(device.path());
     refused("mmpd", &["hold", device.name()], 1, "in use on this machine");
     assert_eq!(Mount::new(device.path()).map(drop), Err(Errno::EBUSY));
 }
@@ -203,7 +203,7 @@ fn used_here_is_refused() {
 /// A loop device bound to an image that is held already gets the kernel no further.
 fn held_image_is_refused() {
     let image = Image::new();
-    let (_holder, _) = held(image.path());
+    let _holder = held(image.path());
     let device = Loop::new(image.path());
     assert_eq!(Mount::new(device.path()).map(drop), Err(Errno::EBUSY));
 }
@@ -217,7 +217,8 @@ fn sectors(sector: &str, block: &str, fits: bool) {
         assert_eq!(told.code, 2, "{}", told.said());
         return assert!(told.err.contains("sectors of 4096 bytes"), "{}", told.err);
     }
-    let (holder, took) = held(device.path());
+    let holder = held(device.path());
+    let took = holder.age();
     assert!(took >= GUARD, "{took:?}");
     assert_direct(holder.pid(), device.path());
     holder.signal(Signal::SIGINT);

@@ -45,7 +45,7 @@ pub(super) fn command_of(err: &str) -> Pid {
 
 fn killed() {
     let Shared { image, a, b } = Shared::new();
-    let (holder, _) = held(a.path());
+    let holder = held(a.path());
     holder.signal(Signal::SIGKILL);
     assert_eq!(holder.end(SLACK).code, 137);
     let left = image.block();
@@ -54,7 +54,7 @@ fn killed() {
     assert!(told.out.contains("MMP is stale"), "{}", told.out);
     assert!((GUARD..GUARD + SLACK).contains(&told.took), "{:?}", told.took);
     assert_eq!(image.block(), left);
-    let (_next, took) = held(b.path());
+    let took = held(b.path()).age();
     assert!((2 * GUARD..2 * GUARD + SLACK).contains(&took), "{took:?}");
 }
 
@@ -65,7 +65,8 @@ fn stopped(program: &[&str], command: &[&str], code: i32) {
     let mut first = Running::start(program[0], &arguments);
     first.wait_for(if command.is_empty() { ": held\n" } else { "pid=" }, GUARD + SLACK);
     first.signal(Signal::SIGSTOP);
-    let (second, took) = held(b.path());
+    let second = held(b.path());
+    let took = second.age();
     let observer = Observer::start(b.path());
     thread::sleep(Duration::from_secs(30).saturating_sub(took));
     first.signal(Signal::SIGCONT);
@@ -139,7 +140,7 @@ fn hung() {
 fn vanished() {
     let image = Image::new();
     let device = Loop::new(image.path());
-    let (mut holder, _) = held(device.path());
+    let mut holder = held(device.path());
     vanish(&image, &device);
     holder.wait_for("cannot read the MMP block", SLACK);
     holder.wait_for(": lost: ", GUARD + SLACK);
@@ -154,7 +155,7 @@ fn vanished() {
 fn detached() {
     let image = Image::new();
     let device = Loop::new(image.path());
-    let (holder, _) = held(device.path());
+    let holder = held(device.path());
     drop(device);
     let before = image.block().sequence().raw();
     thread::sleep(Duration::from_secs(3));
@@ -210,7 +211,7 @@ fn interrupted() {
 
 fn waits() {
     let Shared { image: _image, a, b } = Shared::new();
-    let (first, _) = held(a.path());
+    let first = held(a.path());
     let mut second = Running::start("mmpd", &["hold", "--wait", "1min", b.name()]);
     second.wait_for("waiting until it is released", 2 * SLACK);
     thread::sleep(Duration::from_secs(1));

@@ -15,16 +15,14 @@ mod racing;
 mod several;
 
 use std::fs::OpenOptions;
-use std::path::Path;
 use std::time::Duration;
 
+use common::GUARD;
 use common::image::Image;
 use common::loops::Loop;
-use common::program::Running;
+use common::program::held;
 use common::suite::{Need, Suite};
 
-/// The guard interval at the default update interval.
-const GUARD: Duration = Duration::from_secs(11);
 /// How late a step may be on a machine that also compiles.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -41,13 +39,6 @@ impl Shared {
         let (a, b) = (Loop::new(image.path()), Loop::new(image.path()));
         Shared { image, a, b }
     }
-}
-
-/// `mmpd hold`, once it holds the device; tells how long that took.
-fn held(device: &Path) -> (Running, Duration) {
-    let mut holder = Running::start("mmpd", &["hold".as_ref(), device.as_os_str()]);
-    let took = holder.wait_for(": held\n", 3 * GUARD);
-    (holder, took)
 }
 
 /// The disk below a device goes away: every read and write of it fails from here on.

@@ -25,7 +25,7 @@ fn all_or_none() {
     let taken = Shared::new();
     let free = Image::new();
     let before = free.content();
-    let (_holder, _) = held(taken.a.path());
+    let _holder = held(taken.a.path());
     let refused = |name: &str, arguments: &[&str], code: i32| {
         let told = run(name, arguments);
         assert_eq!(told.code, code, "{}", told.said());
@@ -109,7 +109,7 @@ fn without_direct_io() {
     let mount = Mount::of("ramfs", Path::new("none")).expect("ramfs");
     let folder = TempDir::new_in(mount.dir()).expect("folder");
     let image = Image::at(folder, "disk.img", &Image::new().content());
-    let (holder, _) = held(image.path());
+    let holder = held(image.path());
     assert!(holder.err().contains("cannot do O_DIRECT"), "{}", holder.err());
     let told = run("mmpcheck", &[image.name()]);
     assert_eq!(told.code, 1, "{}", told.said());

@@ -5,12 +5,15 @@ use std::os::unix::fs::FileExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mmp::layout::{Names, Sequence};
 use nix::sys::signal::Signal;
 
+use crate::common::beside::beside;
 use crate::common::disk::{CLEAN, Disk};
+use crate::common::namespace::stand_in;
 use crate::common::program::{Running, run};
 use crate::common::suite::Suite;
-use crate::stage::{Stage, staged, stand_in};
+use crate::stage::{Stage, staged};
 use crate::{GUARD, SLACK, assert_ended, assert_took};
 
 pub(crate) fn cases(suite: &mut Suite) {
@@ -131,32 +134,21 @@ fn left(stage: &Stage) {
 /// Another node that uses the disk too: writes its own sequences, as a second kernel would.
 fn overtaken(stage: &Stage) {
     stand_in("mount.lustre", &format!("sleep 12; {MOUNT}"));
-    let over = std::sync::atomic::AtomicBool::new(false);
-    let ended = thread::scope(|scope| {
-        scope.spawn(|| {
-            let offset = stage.image.area().offset.0;
-            let disk = fs::OpenOptions::new().write(true).open(stage.b.path()).expect("open");
-            let began = Instant::now();
-            for sequence in 40u32.. {
-                if over.load(std::sync::atomic::Ordering::SeqCst) {
-                    return;
-                }
-                thread::sleep(Duration::from_secs(3));
-                // From the time our mount is there.
-                if began.elapsed() > GUARD + Duration::from_secs(13) {
-                    let names = mmp::layout::Names::new(b"other-node", b"sdz");
-                    let block = (stage.image.block().with_names(&names))
-                        .with_sequence(mmp::layout::Sequence::Active(sequence));
-                    let area = stage.image.area();
-                    disk.write_all_at(&block.sealed(area.checksum), offset).expect("write");
-                    disk.sync_all().expect("sync");
-                }
-            }
-        });
-        let ended = run("mount", &lustre(stage, ""));
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
-        ended
-    });
+    let area = stage.image.area();
+    let disk = fs::OpenOptions::new().write(true).open(stage.b.path()).expect("open");
+    let names = Names::new(b"other-node", b"sdz");
+    let began = Instant::now();
+    let mut sequence = Sequence::Active(40);
+    let heartbeat = || {
+        // From the time our mount is there.
+        if began.elapsed() > GUARD + Duration::from_secs(13) {
+            let block = stage.image.block().with_names(&names).with_sequence(sequence);
+            disk.write_all_at(&block.sealed(area.checksum), area.offset.0).expect("write");
+            disk.sync_all().expect("sync");
+            sequence = sequence.next();
+        }
+    };
+    let ended = beside(Duration::from_secs(3), heartbeat, || run("mount", &lustre(stage, "")));
     assert_ended(&ended, 32, &["two nodes", "other-node", "unmounted here", "e2fsck"]);
     assert_eq!(stage.mounted("a"), "");
 }

@@ -15,11 +15,10 @@ mod unclean;
 
 use std::time::Duration;
 
-use common::program::Ended;
+use common::GUARD;
+use common::program::{Ended, assert_ended};
 use common::suite::{Need, Suite};
 
-/// The guard interval at the default update interval.
-const GUARD: Duration = Duration::from_secs(11);
 /// What may be added to it: half a second is promised, half is for a machine with two cores on
 /// which twenty cases run.
 const SLACK: Duration = Duration::from_millis(1000);
@@ -31,15 +30,6 @@ fn assert_took(ended: &Ended, at_least: Duration, at_most: Duration) {
         (at_least..=at_most).contains(&took),
         "{took:?}, not {at_least:?}..{at_most:?}: {said}"
     );
-}
-
-#[track_caller]
-fn assert_ended(ended: &Ended, code: i32, words: &[&str]) {
-    let said = ended.said();
-    assert_eq!(ended.code, code, "{said}");
-    for word in words {
-        assert!(said.contains(word), "no '{word}': {said}");
-    }
 }
 
 fn main() -> std::process::ExitCode {

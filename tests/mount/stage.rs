@@ -1,29 +1,21 @@
-//! A mount namespace of its own for each case: the helper is installed there as the system's, and
-//! nothing of the system is changed.
+//! A disk with two paths to it, in a mount namespace of its own for each case.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
-
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use tempfile::TempDir;
 
 use crate::common::image::Image;
 use crate::common::loops::Loop;
+use crate::common::namespace;
 use crate::common::program::{Ended, ended, run, tool};
-
-const HELPER: &str = env!("CARGO_BIN_EXE_mount-mmp");
 
 /// A disk with two paths to it, and places to mount it at.
 pub(crate) struct Stage {
     pub(crate) image: Image,
     pub(crate) a: Loop,
     pub(crate) b: Loop,
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 /// Runs a case in a namespace of its own, which its threads and programs share.
@@ -37,13 +29,11 @@ pub(crate) fn staged_on(
     loop_options: &'static [&'static str],
     case: impl FnOnce(&Stage) + Send + 'static,
 ) {
-    let thread = thread::spawn(move || {
-        let folder = TempDir::new().expect("folder");
-        install(folder.path());
+    namespace::apart(move |folder| {
         let image = image();
         let a = Loop::with(image.path(), loop_options);
         let b = Loop::with(image.path(), loop_options);
-        let stage = Stage { image, a, b, folder };
+        let stage = Stage { image, a, b, folder: folder.to_owned() };
         for name in ["a", "b"] {
             fs::create_dir(stage.dir(name)).expect("create");
         }
@@ -52,43 +42,12 @@ pub(crate) fn staged_on(
             run("umount", &["-q".as_ref(), stage.dir(name).as_os_str()]);
         }
     });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-/// Lays a folder over /sbin, in this namespace only.
-fn install(folder: &Path) {
-    unshare(CloneFlags::CLONE_NEWNS).expect("unshare");
-    let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
-    mount(none, "/", none, private, none).expect("private");
-    let over = folder.join("over");
-    fs::create_dir(&over).expect("create");
-    mount(Some("none"), &over, Some("tmpfs"), MsFlags::empty(), none).expect("tmpfs");
-    for name in ["upper", "work"] {
-        fs::create_dir(over.join(name)).expect("create");
-    }
-    let sbin = Path::new("/sbin").canonicalize().expect("/sbin");
-    let options =
-        format!("lowerdir={0},upperdir={1}/upper,workdir={1}/work", sbin.display(), over.display());
-    mount(Some("overlay"), &sbin, Some("overlay"), MsFlags::empty(), Some(&*options))
-        .expect("overlay");
-    // The suite may be installed.
-    let _ = fs::remove_file("/sbin/mount.mmp");
-    symlink(HELPER, "/sbin/mount.mmp").expect("link");
-}
-
-/// Puts a program at a path of the namespace's /sbin.
-pub(crate) fn stand_in(name: &str, script: &str) {
-    let path = Path::new("/sbin").join(name);
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("write");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
 }
 
 impl Stage {
     /// A folder to mount at, `a` or `b`, or any file beside them.
     pub(crate) fn dir(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// The arguments that mount `device` at `at`, by type and options.

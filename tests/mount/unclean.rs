@@ -8,9 +8,10 @@ use mmp::layout::Names;
 use crate::common::disk::{CLEAN, Disk};
 use crate::common::image::Image;
 use crate::common::loops::Loop;
+use crate::common::namespace::stand_in;
 use crate::common::program::{Running, run, tool};
 use crate::common::suite::Suite;
-use crate::stage::{Stage, staged, stand_in};
+use crate::stage::{Stage, staged};
 use crate::{GUARD, SLACK, assert_ended, assert_took};
 
 pub(crate) fn cases(suite: &mut Suite) {

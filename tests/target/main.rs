@@ -7,20 +7,19 @@ mod common;
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::GUARD;
+use common::beside::beside;
 use common::disk::{CLEAN, Disk};
 use common::image::Image;
 use common::loops::Loop;
-use common::program::{Ended, Running, run, tool};
+use common::program::{Ended, Running, assert_ended, held, run, tool};
 use common::suite::{Need, Suite};
 use mmp::layout::{Names, Sequence};
 use tempfile::TempDir;
 
-/// The guard interval at the default update interval.
-const GUARD: Duration = Duration::from_secs(11);
 /// How late a step may be on a machine that also compiles.
 const SLACK: Duration = Duration::from_secs(3);
 
@@ -73,15 +72,6 @@ impl Drop for Stage {
         for name in ["a", "b"] {
             run("umount", &["-q", &self.dir(name)]);
         }
-    }
-}
-
-#[track_caller]
-fn assert_ended(ended: &Ended, code: i32, words: &[&str]) {
-    let said = ended.said();
-    assert_eq!(ended.code, code, "{said}");
-    for word in words {
-        assert!(said.contains(word), "no '{word}': {said}");
     }
 }
 
@@ -155,8 +145,7 @@ fn gives_up_in_time() {
     assert_ended(&ended, 1, &["interrupted"]);
     assert_eq!(stage.image.block(), before);
     // The same by its own clock, while a holder is waited for.
-    let mut holder = Running::start("mmpd", &["hold", stage.b.name()]);
-    holder.wait_for(": held\n", 3 * GUARD);
+    let _holder = held(stage.b.path());
     let ended = stage.target("start", "a", &["-t", "ext4", "--timeout", "48", "-o", "mmp.wait=90"]);
     assert_ended(&ended, 1, &["waiting until it is released", "interrupted"]);
     assert!(ended.took < Duration::from_secs(48), "{:?}", ended.took);
@@ -252,26 +241,19 @@ fn frozen() {
 fn foreign() {
     let stage = Stage::new();
     stage.start("a");
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let names = Names::new(b"other-node", b"sdx");
-            let mut sequence = Sequence::Active(1000);
-            while !over.load(Ordering::SeqCst) {
-                let block = stage.image.block().with_names(&names).with_sequence(sequence);
-                stage.image.put(&block);
-                sequence = sequence.next();
-                thread::sleep(Duration::from_secs(3));
-            }
-        });
-        thread::sleep(Duration::from_millis(200));
-        let ended = stage.target("monitor", "a", &["--thorough"]);
-        over.store(true, Ordering::SeqCst);
-        assert_ended(&ended, 1, &["written by node 'other-node' device 'sdx'", "two nodes may"]);
-        assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
-    });
-    // One that was rude once and is gone does not bring the target down.
     let names = Names::new(b"other-node", b"sdx");
+    let mut sequence = Sequence::Active(1000);
+    let heartbeat = || {
+        stage.image.put(&stage.image.block().with_names(&names).with_sequence(sequence));
+        sequence = sequence.next();
+    };
+    let ended = beside(Duration::from_secs(3), heartbeat, || {
+        thread::sleep(Duration::from_millis(200));
+        stage.target("monitor", "a", &["--thorough"])
+    });
+    assert_ended(&ended, 1, &["written by node 'other-node' device 'sdx'", "two nodes may"]);
+    assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
+    // One that was rude once and is gone does not bring the target down.
     stage.image.put(&stage.image.block().with_names(&names));
     assert_ended(&stage.target("monitor", "a", &[]), 0, &[]);
 }
@@ -279,22 +261,17 @@ fn foreign() {
 fn released() {
     let stage = Stage::new();
     stage.start("a");
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
-                let block = stage.image.block();
-                if block.sequence() != Sequence::Clean {
-                    stage.image.put(&block.with_sequence(Sequence::Clean).with_time(7));
-                }
-                thread::sleep(Duration::from_millis(20));
-            }
-        });
+    let clean = || {
+        let block = stage.image.block();
+        if block.sequence() != Sequence::Clean {
+            stage.image.put(&block.with_sequence(Sequence::Clean).with_time(7));
+        }
+    };
+    let ended = beside(Duration::from_millis(20), clean, || {
         thread::sleep(Duration::from_millis(200));
-        let ended = stage.target("monitor", "a", &[]);
-        over.store(true, Ordering::SeqCst);
-        assert_ended(&ended, 1, &["stays clean"]);
+        stage.target("monitor", "a", &[])
     });
+    assert_ended(&ended, 1, &["stays clean"]);
 }
 
 fn read_only() {
