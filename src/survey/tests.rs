@@ -111,6 +111,7 @@ fn each_kind_is_found_and_nothing_else() {
         (Some(intervals(7, filesystem(""))), clean(), None),
         (Some(filesystem("lustre-OST0001")), clean(), None),
         (Some(filesystem("")), clean_with(11), None),
+        (Some(filesystem("")), clean_with(40), None),
         // Something is wrong now.
         (Some(mounted(false, false)), in_use(other(b"oss2", b"sda")), Some("foreign-holder")),
         (Some(mounted(false, false)), in_use(other(NODE, b"sdb")), Some("foreign-holder")),

@@ -78,7 +78,7 @@ impl Record {
         // Who claims is silent for a guard interval before the first heartbeat; a heartbeat may be
         // held up by the storage, and will say so in the next check interval.
         let beyond_guard = silent > if alive { guard + SETTLE } else { guard + own };
-        let late = alive && silent > (own + own / 2).min(guard);
+        let late = alive && silent > own + own / 2;
         (beyond_guard || late).then(|| Cause::Stalled {
             block: standing.block.clone(),
             silent,

@@ -192,9 +192,7 @@ impl Record {
             let cause = Cause::CleanWhileMounted { block: one, how: Cleaned::WrittenOver };
             self.cleaned = Some((cause, until));
         } else {
-            // The first pair is kept: it is what was reported.
-            let cause = self.turns.take().map_or(Cause::SecondWriter { one, other }, |(c, _)| c);
-            self.turns = Some((cause, until));
+            self.turns = Some((Cause::SecondWriter { one, other }, until));
         }
     }
 

@@ -1,11 +1,12 @@
 //! What raises an alarm, when, and what does not.
 
+mod everyday;
 mod healthy;
 mod scene;
 
 use crate::harness::ms;
 use mmp::layout::{Invalid, Sequence};
-use mmp::protocol::{Condition, Kmmpd, Local, Mounted};
+use mmp::protocol::{Cause, Cleaned, Condition, Kmmpd, Local, Mounted};
 use scene::{HERE, MOUNTED, Scene, Writer, ragged, wall};
 
 const A: Writer = Writer::kmmpd("oss1", "sdb");
@@ -40,6 +41,12 @@ fn two_kernels_are_seen_within_two_updates_wherever_they_meet() {
 }
 
 #[test]
+fn a_second_writer_is_seen_where_it_is_mounted() {
+    let watched = both(OURS, B, 62_000, FOREVER).local(0, MOUNTED).watch(90_000);
+    assert_eq!(watched.names(), ["+second-writer"]);
+}
+
+#[test]
 fn two_kernels_of_one_name_are_seen_by_their_numbers() {
     for from in (0..60_000).step_by(725) {
         let offset = from % 5000;
@@ -59,6 +66,13 @@ fn two_kernels_that_write_close_together_are_seen_too() {
         let watched = scene.watch(FOREVER);
         assert!(watched.names().starts_with(&["+second-writer"]), "{offset}");
     }
+}
+
+#[test]
+fn an_update_interval_of_0_is_5() {
+    let watched = Scene::new().beats(A, 1, 0, FOREVER).update_interval(0).watch(60_000);
+    assert!(watched.names().is_empty());
+    assert_eq!(watched.conditions.last(), Some(&Condition::InUse));
 }
 
 #[test]
@@ -147,7 +161,14 @@ fn a_silent_holder() {
         let last = 60_000;
         let watched = Scene::new().beats(writer, 1, 0, last + 1).watch(200_000);
         assert_eq!(watched.names(), ["+stalled", "+stalled"]);
+        let beyond = watched.causes.iter().map(|cause| match cause {
+            Cause::Stalled { beyond_guard, was_alive: true, .. } => *beyond_guard,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(beyond.collect::<Vec<_>>(), [false, true]);
         let times: Vec<_> = watched.changes.iter().map(|(millis, _)| millis - last).collect();
+        let late = Scene::new().beats(writer, 1, 0, last + 1).watch(last + own + 1000);
+        assert_eq!(late.conditions.last(), Some(&Condition::InUse));
         assert!((own..own + 600).contains(&times[0]), "{times:?}");
         assert!((guard..guard + 600).contains(&times[1]), "{times:?}");
         assert_eq!(watched.conditions.last(), Some(&Condition::Stale));
@@ -173,9 +194,15 @@ fn frozen_here() {
         let scene = running.clone().local(0, before).local(61_000, frozen);
         let watched = scene.clone().local(129_500, before).watch(160_000);
         assert_eq!(watched.names(), ["+frozen", "-frozen"], "{:?}", watched.changes);
+        let by_kernel = kmmpd == Kmmpd::Frozen;
+        assert!(matches!(watched.causes[0], Cause::Frozen { seen, .. } if seen == by_kernel));
         let took = watched.when("+frozen") - 60_000;
         assert!(took <= at_most, "{took}");
     }
+    // A heartbeat that is only late, where nobody sees what holds it up.
+    let late = Scene::new().beats(OURS, 1, 0, 60_001).beats(OURS, 14, 68_500, FOREVER);
+    let late = late.local(0, local(Mounted::ReadWrite, Kmmpd::Unknown));
+    assert!(late.watch(100_000).names().is_empty());
     // A writer that is seen to write, or to be gone, is not frozen.
     for kmmpd in [Kmmpd::Running, Kmmpd::Absent] {
         let scene = running.clone().local(0, local(Mounted::ReadWrite, kmmpd));
@@ -204,12 +231,19 @@ fn clean_while_mounted_here() {
     for (left, told) in [
         (local(Mounted::Emergency, Kmmpd::Absent), true),
         (local(Mounted::ReadWrite, Kmmpd::Absent), true),
+        (local(Mounted::ReadWrite, Kmmpd::Frozen), true),
         (local(Mounted::ReadOnly, Kmmpd::Absent), false),
         (local(Mounted::No, Kmmpd::Absent), false),
     ] {
         let scene = mounted.clone().clean(62_000, OURS).local(62_000, left);
         let watched = scene.watch(90_000);
         assert_eq!(watched.names(), if told { &["+clean-while-mounted"][..] } else { &[] });
+        let expected = match left.mounted {
+            Mounted::Emergency => Cleaned::Emergency,
+            _ => Cleaned::Stands,
+        };
+        let is_it = |cause: &Cause| matches!(cause, Cause::CleanWhileMounted { how, .. } if *how == expected);
+        assert!(watched.causes.iter().all(is_it), "{:?}", watched.causes);
         let at = watched.changes.first().map(|(millis, _)| *millis);
         assert!(at.is_none_or(|at| (65_000..66_000).contains(&at)), "{at:?}");
     }
@@ -218,6 +252,8 @@ fn clean_while_mounted_here() {
     let watched = scene.watch(100_000);
     assert_eq!(watched.names(), ["+clean-while-mounted", "-clean-while-mounted"]);
     assert!(watched.when("+clean-while-mounted") <= 65_500);
+    // What has not been looked at since is not known to stand.
+    assert!(scene.hangs(62_500, 71_000).watch(70_000).names().is_empty());
 }
 
 #[test]
@@ -233,6 +269,16 @@ fn another_node_holds_what_is_mounted_here() {
     let watched = scene.clean(79_000, B).beats(B, 1, 80_000, FOREVER).watch(100_000);
     assert_eq!(watched.names(), ["+stalled", "-stalled", "+foreign-holder"]);
     assert!((87_000..88_000).contains(&watched.when("+foreign-holder")), "{:?}", watched.changes);
+    // A name is ours as a whole, or as much of it as a field holds.
+    let frozen = |node, device, here| {
+        let scene = Scene::new().beats(Writer::kmmpd(node, device), 1, 0, FOREVER);
+        let scene = scene.local(0, local(Mounted::ReadWrite, Kmmpd::Absent)).watched_by(here);
+        scene.watch(60_000).names().concat()
+    };
+    let long = "a-host-name-of-seventy-bytes-which-is-more-than-the-field-of-the-block";
+    assert_eq!(frozen("her", "sdb", HERE), "+foreign-holder");
+    assert_eq!(frozen(HERE, "sdb", HERE), "");
+    assert_eq!((long.len(), frozen(long, "sdb", long)), (70, String::new()));
     // Our own kernel, which has kept the name that this machine had when it mounted.
     let renamed = Scene::new().beats(A, 1, 0, FOREVER).local(0, MOUNTED);
     assert!(renamed.watch(130_000).names().is_empty());
@@ -277,6 +323,14 @@ fn clocks_that_differ() {
         let set = Scene::new().beats(A.ahead(ahead), 1, 0, 60_000).beats(A, 13, 60_000, FOREVER);
         assert_eq!(set.watch(90_000).names(), ["+clock-skew", "-clock-skew"], "{ahead}");
     }
+    let once = Scene::new().beats(A, 1, 0, 30_000).beats(A, 8, 35_000, FOREVER);
+    let once = once.state(30_000, A.ahead(3600), Sequence::Active(7));
+    assert!(once.watch(60_000).names().is_empty());
+    // That of an e2fsck is nobody's concern.
+    let fsck = (0..4).fold(Scene::new(), |scene, minute| {
+        scene.state(minute * 60_000, A.ahead(3600), Sequence::Fsck)
+    });
+    assert_eq!(fsck.watch(200_000).names(), ["+fsck-alive"]);
     // Whose clock it is that is wrong is not known once nobody writes.
     let left = Scene::new().beats(A.ahead(3600), 1, 0, 30_000).clean(30_000, A);
     assert_eq!(left.watch(60_000).names(), ["+clock-skew", "-clock-skew"]);
@@ -325,166 +379,6 @@ fn torn_reads_and_single_errors_are_no_alarm() {
         scene = scene.fails(millis + 900).put(millis + 960, whole);
     }
     assert!(scene.watch(200_000).names().is_empty());
-}
-
-/// What happens every day.
-#[test]
-fn no_alarm() {
-    let claim = |writer: Writer, millis: u64| {
-        writer.block(Sequence::Active(0x00C0_FFEE), millis).with_check_interval(10)
-    };
-    let d = Writer::mmpd("oss2", "sdc");
-    let scenes = [
-        ("a takeover by a kernel after a crash is told as a crash only", {
-            let random = A.block(Sequence::Active(0x7777_7777), 60_000);
-            Scene::new()
-                .put(0, A.block(Sequence::Active(9), 0))
-                .put(20_000, random)
-                .beats(B, 1, 41_500, FOREVER)
-        }),
-        (
-            "mounted elsewhere after an unmount",
-            Scene::new().beats(A, 1, 0, 60_000).clean(60_000, A).beats(B, 1, 60_100, FOREVER),
-        ),
-        (
-            "unmounted and mounted again between two looks",
-            (0..20).fold(Scene::new(), |scene, turn| {
-                let from = turn * 6_000 + turn * 77;
-                scene.beats(A, 1, from, from + 5_900).clean(from + 5_990, A)
-            }),
-        ),
-        (
-            "handed back and forth",
-            (0..10).fold(Scene::new(), |scene, turn| {
-                let (from, writer) = (turn * 30_000, if turn % 2 == 0 { A } else { B });
-                scene.beats(writer, 1, from, from + 29_000).clean(from + 29_900, writer)
-            }),
-        ),
-        (
-            "kmmpd held up for five seconds",
-            Scene::new()
-                .beats(A, 1, 0, 60_000)
-                .beats(A, 13, 65_000, 66_000)
-                .beats(A, 14, 80_000, FOREVER),
-        ),
-        (
-            "claimed by mmpd, held, released",
-            Scene::new()
-                .clean(0, A)
-                .put(10_000, claim(d, 10_000))
-                .beats(d, 0x00C0_FFEF, 31_100, 60_000)
-                .clean(60_200, d),
-        ),
-        (
-            "a claim taken back",
-            Scene::new()
-                .clean(0, A)
-                .put(10_000, claim(d, 10_000))
-                .put(15_000, A.block(Sequence::Clean, 0)),
-        ),
-        (
-            "a claim over a stale block taken back",
-            Scene::new()
-                .put(0, A.block(Sequence::Active(9), 0))
-                .put(22_000, claim(d, 22_000))
-                .put(30_000, A.block(Sequence::Active(9), 0))
-                .clean(40_000, A),
-        ),
-        (
-            "mmpd started anew",
-            Scene::new().beats(d, 900_000_000, 0, 30_000).put(30_050, claim(d, 30_050)).beats(
-                d,
-                0x00C0_FFEF,
-                51_100,
-                FOREVER,
-            ),
-        ),
-        (
-            "a claim over a stale block taken back, seen soon after the watch began",
-            Scene::new()
-                .put(0, A.block(Sequence::Active(9), 0))
-                .put(1_000, claim(d, 1_000))
-                .put(9_000, A.block(Sequence::Active(9), 0))
-                .clean(20_000, A),
-        ),
-        (
-            "mmpd started anew at once, its random number a little ahead",
-            Scene::new()
-                .beats(d, 5000, 0, 30_000)
-                .clean(30_000, d)
-                .put(30_050, claim(d, 30_050).with_sequence(Sequence::Active(5037)))
-                .clean(40_000, d),
-        ),
-        (
-            "mmpd started anew a minute later, its random number a little ahead",
-            Scene::new()
-                .beats(d, 5000, 0, 30_000)
-                .clean(30_000, d)
-                .put(90_000, claim(d, 90_000).with_sequence(Sequence::Active(5049)))
-                .clean(100_000, d),
-        ),
-        (
-            "two that claim at once",
-            Scene::new()
-                .clean(0, A)
-                .put(10_000, claim(A, 10_000))
-                .put(10_300, claim(d, 10_300).with_sequence(Sequence::Active(0x0123_4567)))
-                .beats(d, 0x0123_4568, 31_400, FOREVER),
-        ),
-        ("e2fsck for a moment", {
-            let scene = Scene::new().clean(0, A).put(10_000, claim(A, 10_000));
-            scene.state(21_100, A, Sequence::Fsck).clean(70_000, A)
-        }),
-        (
-            "a watcher that was suspended while others took over",
-            Scene::new()
-                .beats(A, 1, 0, 60_000)
-                .clean(60_000, A)
-                .beats(B, 1, 80_000, 300_000)
-                .clean(300_000, B)
-                .beats(A, 3, 310_000, FOREVER)
-                .paused(50_000, 59_500)
-                .paused(70_000, 79_000)
-                .paused(290_000, 299_900),
-        ),
-        (
-            "mounted again while the watcher was suspended",
-            Scene::new()
-                .beats(A, 1, 0, 9_000)
-                .clean(6_000, A)
-                .beats(A, 1, 6_500, FOREVER)
-                .paused(5_500, 12_000),
-        ),
-        (
-            "a machine that was suspended with everything mounted",
-            Scene::new()
-                .beats(OURS, 1, 0, 60_000)
-                .beats(OURS, 13, 124_000, FOREVER)
-                .local(0, MOUNTED)
-                .paused(60_500, 69_900)
-                .paused(70_000, 79_900)
-                .paused(80_000, 89_900)
-                .paused(90_000, 99_900)
-                .paused(100_000, 109_900)
-                .paused(110_000, 119_900),
-        ),
-        (
-            "remounted read-only and back",
-            Scene::new()
-                .local(0, MOUNTED)
-                .beats(OURS, 1, 0, 30_000)
-                .clean(30_000, OURS)
-                .local(30_700, local(Mounted::ReadOnly, Kmmpd::Absent))
-                .local(60_300, MOUNTED)
-                .beats(OURS, 1, 60_200, FOREVER),
-        ),
-    ];
-    for (name, scene) in scenes {
-        for jitter in [vec![], ragged()] {
-            let watched = scene.clone().jitter(jitter).watch(200_000);
-            assert!(watched.names().is_empty(), "{name}: {:?}", watched.changes);
-        }
-    }
 }
 
 #[test]

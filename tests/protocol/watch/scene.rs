@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mmp::layout::{Invalid, MmpBlock, Names, Sequence};
 use mmp::protocol::{
-    Change, Condition, Instant, IoFault, Kmmpd, Local, Mounted, Now, ReadError, ReadResult,
+    Cause, Change, Condition, Instant, IoFault, Kmmpd, Local, Mounted, Now, ReadError, ReadResult,
     Sentinel, Sight,
 };
 
@@ -25,6 +25,10 @@ pub(super) fn wall(millis: u64) -> u64 {
 /// What happens to the block, and to the watcher; times in milliseconds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scene {
+    /// The watching node, if it is not [`HERE`].
+    node: Option<&'static str>,
+    /// The superblock's update interval, if it is not 5 s.
+    update_interval: Option<u16>,
     contents: Vec<(u64, ReadResult)>,
     locals: Vec<(u64, Local)>,
     /// The watcher stands still from, to.
@@ -75,6 +79,14 @@ impl Writer {
 impl Scene {
     pub(super) fn new() -> Self {
         Scene::default()
+    }
+
+    pub(super) fn watched_by(self, node: &'static str) -> Self {
+        Scene { node: Some(node), ..self }
+    }
+
+    pub(super) fn update_interval(self, seconds: u16) -> Self {
+        Scene { update_interval: Some(seconds), ..self }
     }
 
     pub(super) fn result(mut self, millis: u64, result: ReadResult) -> Self {
@@ -151,7 +163,8 @@ impl Scene {
 
     /// Watches from the beginning to `end`.
     pub(super) fn watch(&self, end: u64) -> Watched {
-        let mut sentinel = Sentinel::new(5, HERE.as_bytes());
+        let node = self.node.unwrap_or(HERE).as_bytes();
+        let mut sentinel = Sentinel::new(self.update_interval.unwrap_or(5), node);
         let mut watched = Watched::default();
         let mut jitter = self.jitter.iter().cycle();
         let (mut local_due, mut millis) = (0, 0);
@@ -184,6 +197,8 @@ impl Scene {
 pub(super) struct Watched {
     /// `+name` for an alarm raised, `-name` for one cleared, with the time.
     pub(super) changes: Vec<(u64, String)>,
+    /// What raised the alarms.
+    pub(super) causes: Vec<Cause>,
     /// Each condition, as it began.
     pub(super) conditions: Vec<Condition>,
     pub(super) looks: usize,
@@ -195,6 +210,10 @@ impl Watched {
     fn take(&mut self, sentinel: &mut Sentinel, sight: Sight, millis: u64) -> u64 {
         let now = Now { instant: at(millis), wall: wall(millis) };
         let reaction = sentinel.on(sight, now);
+        self.causes.extend(reaction.changes.iter().filter_map(|change| match change {
+            Change::Raised(cause) => Some(cause.clone()),
+            Change::Cleared(_) => None,
+        }));
         self.changes.extend(reaction.changes.iter().map(|change| {
             let told = match change {
                 Change::Raised(cause) => format!("+{}", cause.alarm().name()),
