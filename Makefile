@@ -64,8 +64,10 @@ test-packages: deb rpm
 test-ha:
 	tests/ha/run
 
-# The proof at length: hours.
+# The proof at length, hours; before it, half an hour of healthy load without a false alarm.
 soak: | setup
+	tests/setup.sh fio=fio
+	MMP_SOAK_SECONDS=1800 cargo test --locked --test watch healthy -- --nocapture
 	MMP_MODEL_DEEPER=1 MMP_SCHEDULES=50000000 cargo test --locked --test model -- --nocapture
 
 # What reads a device, over any bytes: an hour.

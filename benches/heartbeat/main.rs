@@ -1,8 +1,8 @@
 //! How soon, how many, how cheap: verdicts, ticks, and a thousand devices held, beside what there is
 //! today, in one run on one machine.
 //!
-//! `cargo bench --bench heartbeat [-- SECTION…]`, with the sections tick, hold, peers, stale and
-//! verdict. MMP_BENCH_SECONDS is how long devices are held, 60 by default. With `--check` it ends with an
+//! `cargo bench --bench heartbeat [-- SECTION…]`, with the sections tick, hold, memory, peers,
+//! stale and verdict. MMP_BENCH_SECONDS is how long devices are held, 60 by default. With `--check` it ends with an
 //! error unless what is promised holds; that means something on a quiet machine only.
 
 mod hold;
@@ -28,9 +28,10 @@ fn main() {
     let check = arguments.iter().any(|argument| argument == "--check");
     let named: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     let mut missed = Vec::new();
-    let sections: [(&str, Section); 5] = [
+    let sections: [(&str, Section); 6] = [
         ("tick", tick),
         ("hold", hold::hold),
+        ("memory", hold::memory),
         ("peers", peers::peers),
         ("stale", verdict::stale),
         ("verdict", verdict::verdict),

@@ -142,11 +142,13 @@ pub fn expected_signals() {
 }
 
 /// Puts the calling thread into `SCHED_RR`. What it forks or starts is an ordinary process again.
+/// The system call itself, for musl has a function of that name that always fails.
 pub fn round_robin() -> nix::Result<()> {
-    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
-    let parameters = libc::sched_param { sched_priority: PRIORITY };
-    // SAFETY: sched_setscheduler reads one sched_param from the pointer, which points to one.
-    Errno::result(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) }).map(drop)
+    let (policy, priority) = (libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, PRIORITY);
+    // SAFETY: the kernel reads its `struct sched_param`, one int, from the pointer to a live int.
+    let result =
+        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) };
+    Errno::result(result).map(drop)
 }
 
 /// Has the calling thread's disk accesses served first, where the disk's scheduler knows classes.
