@@ -10,11 +10,11 @@ use std::time::Duration;
 use mmp::layout::ByteOffset;
 use mmp::tune::{Disk, Source, Step, Stopped, carry_out};
 
-use crate::common::{
+use crate::common::suite::Suite;
+use crate::images::{
     Memory, assert_clean, assert_files, folder, mke2fs, mmptune, run, write_sparse,
 };
 use crate::power::prepare;
-use crate::suite::Suite;
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case("faults/every_write_and_flush_may_fail", every_write_and_flush_may_fail);

@@ -6,8 +6,8 @@ use mmp::layout::{Names, Superblock};
 use mmp::tune::{Change, Plan, Stamp, Step, Survey};
 use proptest::prelude::*;
 
-use crate::common::{Memory, folder, mke2fs, tune2fs};
-use crate::suite::Suite;
+use crate::common::suite::Suite;
+use crate::images::{Memory, folder, mke2fs, tune2fs};
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case("hostile/any_bytes_are_survived", any_bytes_are_survived);

@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::common::{
+use crate::common::suite::Suite;
+use crate::images::{
     assert_clean, copy, differences, folder, header, mke2fs, mke2fs_filled, mmptune, must, run,
     tune2fs,
 };
-use crate::suite::Suite;
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case(

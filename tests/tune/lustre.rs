@@ -3,10 +3,10 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::common::{
+use crate::common::suite::Suite;
+use crate::images::{
     assert_clean, copy, differences, folder, header, mke2fs, mmptune, must, tune2fs,
 };
-use crate::suite::Suite;
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case("lustre/dirdata_does_not_matter", dirdata_does_not_matter);
@@ -60,7 +60,7 @@ fn what_stock_tools_know_is_the_same_with_them() {
         assert_eq!(tune2fs("-f -O mmp", &theirs).code, 0, "{features}");
         assert_eq!(mmptune("-O mmp", &ours).code, 0, "{features}");
         let block = header(&theirs, "MMP block number");
-        crate::common::assert_same(&theirs, &ours, block, features);
+        crate::images::assert_same(&theirs, &ours, block, features);
         assert_clean(&ours, features);
     }
 }

@@ -1,19 +1,19 @@
 //! `mmptune` beside e2fsprogs.
 
+#[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "each test program uses a part of the shared helpers")]
 mod common;
+
 mod faults;
 mod hostile;
+mod images;
 mod input;
 mod lustre;
 mod matrix;
 mod peers;
 mod power;
 
-#[path = "../common/suite.rs"]
-#[expect(dead_code, reason = "each test program uses a part of the shared helpers")]
-mod suite;
-
-use suite::{Need, Suite};
+use common::suite::{Need, Suite};
 
 fn main() -> std::process::ExitCode {
     let mut suite = Suite::new(&[Need::E2fsprogs]);

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use crate::common::{
-    Ended, assert_clean, assert_same, copy, folder, groups, header, mke2fs, mke2fs_filled, mmptune,
-    run, tune2fs,
+use crate::common::program::Ended;
+use crate::common::suite::Suite;
+use crate::images::{
+    assert_clean, assert_same, copy, folder, groups, header, mke2fs, mke2fs_filled, mmptune, run,
+    tune2fs,
 };
-use crate::suite::Suite;
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case("matrix/blocks_of_1k", blocks_of_1k);

@@ -2,13 +2,16 @@
 //! Each of these waits for real guard intervals.
 
 use std::ffi::OsStr;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::common::{
-    Ended, assert_clean, copy, differences, folder, header, mke2fs, mmptune, must, run, tune2fs,
+use tempfile::TempDir;
+
+use crate::common::program::Ended;
+use crate::common::suite::Suite;
+use crate::images::{
+    assert_clean, copy, differences, folder, header, mke2fs, mmptune, must, run, tune2fs,
 };
-use crate::suite::Suite;
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case("peers/on_with_tune2fs_off_with_mmptune", on_with_tune2fs_off_with_mmptune);
@@ -29,6 +32,15 @@ fn made(image: &Path) {
     mke2fs(image, "-t ext4", "16M").expect("mke2fs");
 }
 
+/// An image on which `mmptune` has turned MMP on, and the folder it is in.
+fn turned_on() -> (TempDir, PathBuf) {
+    let folder = folder();
+    let image = folder.path().join("image");
+    made(&image);
+    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    (folder, image)
+}
+
 /// Puts a sequence into the MMP block.
 fn set_sequence(image: &Path, sequence: &str) {
     let request = format!("set_mmp_value seq {sequence}");
@@ -42,27 +54,19 @@ fn sequence(image: &Path) -> String {
     line.unwrap_or_else(|| panic!("{text}")).to_owned()
 }
 
-fn timed(run: impl FnOnce() -> Ended) -> (Ended, Duration) {
-    let began = Instant::now();
-    (run(), began.elapsed())
-}
-
 fn on_with_tune2fs_off_with_mmptune() {
     let folder = folder();
     let image = folder.path().join("image");
     made(&image);
     assert_eq!(tune2fs("-O mmp", &image).code, 0);
-    let (ended, took) = timed(|| mmptune("-O ^mmp", &image));
+    let ended = mmptune("-O ^mmp", &image);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(took >= Duration::from_secs(11), "off without a guard interval: {took:?}");
+    assert!(ended.took >= Duration::from_secs(11), "off without a guard interval: {ended:?}");
     assert_clean(&image, "off");
 }
 
 fn on_with_mmptune_off_with_tune2fs() {
-    let folder = folder();
-    let image = folder.path().join("image");
-    made(&image);
-    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    let (_folder, image) = turned_on();
     assert_eq!(run("e2mmpstatus", [&image]).code, 0);
     assert_eq!(tune2fs("-O ^mmp", &image).code, 0);
     assert_clean(&image, "off");
@@ -70,10 +74,7 @@ fn on_with_mmptune_off_with_tune2fs() {
 
 /// A claim leaves the block clean, with the interval it had.
 fn the_interval_is_changed_under_a_claim() {
-    let folder = folder();
-    let image = folder.path().join("image");
-    made(&image);
-    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    let (_folder, image) = turned_on();
     let ended = mmptune("-E mmp_update_interval=20", &image);
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(header(&image, "MMP update interval"), 20);
@@ -83,67 +84,63 @@ fn the_interval_is_changed_under_a_claim() {
 }
 
 fn a_killed_e2fsck_is_cleared() {
-    let folder = folder();
-    let image = folder.path().join("image");
-    made(&image);
-    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    let (_folder, image) = turned_on();
     set_sequence(&image, "0xe24d4d50");
     // e2fsck does not go on, and neither does a change.
     assert_eq!(run("e2fsck", [OsStr::new("-fp"), image.as_os_str()]).code & 8, 8);
     let ended = mmptune("-O ^mmp", &image);
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.err.contains("mmptune -f -E clear_mmp"), "{ended:?}");
-    let (ended, took) = timed(|| mmptune("-f -E clear_mmp", &image));
+    let ended = mmptune("-f -E clear_mmp", &image);
     assert_eq!(ended.code, 0, "{ended:?}");
     // One that waits at a question does not.
     assert!(ended.err.contains("waits at a question"), "{ended:?}");
     // A living e2fsck writes once a minute.
-    assert!(took >= Duration::from_secs(66), "{took:?}");
+    assert!(ended.took >= Duration::from_secs(66), "{ended:?}");
     assert_eq!(sequence(&image), "ff4d4d50");
     let ended = run("e2fsck", [OsStr::new("-fp"), image.as_os_str()]);
     assert!(ended.code <= 1, "{ended:?}");
 }
 
 fn clearing_at_once_takes_two_f() {
-    let folder = folder();
-    let image = folder.path().join("image");
-    made(&image);
-    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    let (_folder, image) = turned_on();
     set_sequence(&image, "0xe24d4d50");
-    let (ended, took) = timed(|| mmptune("-f -f -E clear_mmp", &image));
+    let ended = mmptune("-f -f -E clear_mmp", &image);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(took < Duration::from_secs(10) && ended.err.contains("-ff: not watched"), "{ended:?}");
+    assert!(
+        ended.took < Duration::from_secs(10) && ended.err.contains("-ff: not watched"),
+        "{ended:?}"
+    );
     assert_eq!(sequence(&image), "ff4d4d50");
+}
+
+/// A change while somebody else writes the block: refused, and nothing is written.
+fn while_it_advances(arguments: &str, image: &Path) -> Ended {
+    set_sequence(image, "0x10");
+    let ended = std::thread::scope(|scope| {
+        let change = scope.spawn(|| mmptune(arguments, image));
+        std::thread::sleep(Duration::from_secs(2));
+        set_sequence(image, "0x11");
+        change.join().expect("joined")
+    });
+    assert_eq!(ended.code, 1, "{arguments}: {ended:?}");
+    assert_eq!(sequence(image), "00000011", "{arguments}");
+    ended
 }
 
 /// Somebody who writes the block is named, and nothing is written.
 fn a_block_that_advances_is_left_alone() {
-    let folder = folder();
     for arguments in ["-O ^mmp", "-f -E clear_mmp", "-E mmp_update_interval=9"] {
-        let image = folder.path().join("image");
-        made(&image);
-        assert_eq!(mmptune("-O mmp", &image).code, 0);
-        set_sequence(&image, "0x10");
-        let mut stopped = false;
-        std::thread::scope(|scope| {
-            let change = scope.spawn(|| mmptune(arguments, &image));
-            std::thread::sleep(Duration::from_secs(2));
-            set_sequence(&image, "0x11");
-            let ended = change.join().expect("joined");
-            assert_eq!(ended.code, 1, "{arguments}: {ended:?}");
-            assert!(ended.err.contains("in use") && ended.err.contains("node '"), "{ended:?}");
-            stopped = true;
-        });
-        assert!(stopped && sequence(&image) == "00000011", "{arguments}");
+        let (_folder, image) = turned_on();
+        let ended = while_it_advances(arguments, &image);
+        assert!(ended.err.contains("in use") && ended.err.contains("node '"), "{ended:?}");
     }
 }
 
 /// An unreplayed journal would overwrite the change.
 fn a_crashed_server_leaves_a_journal_to_replay_first() {
-    let folder = folder();
-    let (image, before) = (folder.path().join("image"), folder.path().join("before"));
-    made(&image);
-    assert_eq!(mmptune("-O mmp", &image).code, 0);
+    let (folder, image) = turned_on();
+    let before = folder.path().join("before");
     let request = ["-w", "-c", "-R", "feature needs_recovery"].map(OsStr::new);
     must("debugfs", request.into_iter().chain([image.as_os_str()]));
     copy(&image, &before);
@@ -156,27 +153,16 @@ fn a_crashed_server_leaves_a_journal_to_replay_first() {
 /// A file system mounted elsewhere has a journal to replay and is not clean: what is said is who
 /// has it, not that e2fsck should be run.
 fn a_device_mounted_elsewhere_is_in_use() {
-    let folder = folder();
-    let image = folder.path().join("image");
     for (request, arguments) in [
         ("feature needs_recovery", "-O ^mmp"),
         ("feature needs_recovery", "-n -f -O ^mmp"),
         ("ssv state 0", "-E mmp_update_interval=9"),
     ] {
-        made(&image);
-        assert_eq!(mmptune("-O mmp", &image).code, 0);
+        let (_folder, image) = turned_on();
         let debugfs = ["-w", "-c", "-R", request].map(OsStr::new);
         must("debugfs", debugfs.into_iter().chain([image.as_os_str()]));
-        set_sequence(&image, "0x10");
-        std::thread::scope(|scope| {
-            let change = scope.spawn(|| mmptune(arguments, &image));
-            std::thread::sleep(Duration::from_secs(2));
-            set_sequence(&image, "0x11");
-            let ended = change.join().expect("joined");
-            assert_eq!(ended.code, 1, "{arguments}: {ended:?}");
-            assert!(ended.err.contains("in use by node '"), "{arguments}: {ended:?}");
-            assert!(!ended.err.contains("e2fsck"), "{arguments}: {ended:?}");
-        });
-        assert_eq!(sequence(&image), "00000011", "{arguments}");
+        let ended = while_it_advances(arguments, &image);
+        assert!(ended.err.contains("in use by node '"), "{arguments}: {ended:?}");
+        assert!(!ended.err.contains("e2fsck"), "{arguments}: {ended:?}");
     }
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 use mmp::layout::{Names, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Superblock};
 use mmp::tune::{Change, Plan, Stamp, Step, Survey, Write};
 
-use crate::common::{
+use crate::common::suite::Suite;
+use crate::images::{
     Memory, assert_clean, assert_files, folder, head, mke2fs, run, tune2fs, write_sparse,
 };
-use crate::suite::Suite;
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case("power/e2fsck_claims_and_recovers", e2fsck_claims_and_recovers);

@@ -5,12 +5,13 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use mmp::layout::ByteOffset;
 use mmp::tune::{Disk, Source};
 use tempfile::TempDir;
+
+use crate::common::program::{self, Ended};
 
 /// Size of a superblock and of an MMP block.
 pub(crate) const KIB: usize = 1024;
@@ -49,43 +50,23 @@ impl Disk for Memory {
     }
 }
 
-/// How a program ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl From<Output> for Ended {
-    fn from(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let code = output.status.code().unwrap_or(-1);
-        Ended { code, out: text(output.stdout), err: text(output.stderr) }
-    }
-}
-
 /// Runs a program and lets it end as it will.
 pub(crate) fn run<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = I>) -> Ended {
-    let mut command = Command::new(program);
-    command.args(arguments).env("LC_ALL", "C");
-    command.output().unwrap_or_else(|error| panic!("{program}: {error}")).into()
+    program::run(program, &Vec::from_iter(arguments))
 }
 
-/// Runs a program that must succeed.
+/// Runs a program that must succeed; its output.
 pub(crate) fn must<I: AsRef<OsStr>>(
     program: &str,
     arguments: impl IntoIterator<Item = I>,
 ) -> String {
-    let ended = run(program, arguments);
-    assert_eq!(ended.code, 0, "{program}: {ended:?}");
-    ended.out
+    program::tool(program, &Vec::from_iter(arguments))
 }
 
 /// The program under test, on one image; arguments as a shell would split them.
 pub(crate) fn mmptune(arguments: &str, image: &Path) -> Ended {
     let all = arguments.split(' ').map(OsStr::new).chain([image.as_os_str()]);
-    run(env!("CARGO_BIN_EXE_mmptune"), all)
+    run("mmptune", all)
 }
 
 /// The program that sets the measure.
