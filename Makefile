@@ -5,6 +5,14 @@
 all:
 	cargo build --release --locked
 
+# Programs that need no library, for a rescue system; shown by the demo.
+.PHONY: static
+static: | setup
+	rustup target add $(MUSL)
+	cargo build --release --locked --target $(MUSL)
+	tests/demo.sh target/$(MUSL)/release
+MUSL = $(shell uname -m)-unknown-linux-musl
+
 # Manual pages and completions, in target/share.
 pages:
 	cargo run --quiet --locked --example pages target/share
