@@ -99,12 +99,18 @@ pub fn describe_verdict(path: &Path, mmp_block: BlockNumber, verdict: &Verdict) 
             block.sequence().raw(),
             Holder(block),
         ),
-        Verdict::Invalid { block, why } => format!(
-            "{device}: {}: not safe to mount; MMP block {mmp_block}: {why}, update by {}. Check \
-             the device, then run e2fsck",
-            verdict_word(verdict),
-            Holder(block),
-        ),
+        Verdict::Invalid { block, why } => {
+            // What is no MMP block has no names either.
+            let why = match why {
+                Invalid::Magic { .. } => why.to_string(),
+                Invalid::Checksum { .. } => format!("{why}, update by {}", Holder(block)),
+            };
+            format!(
+                "{device}: {}: not safe to mount; MMP block {mmp_block}: {why}. Check the \
+                 device, then run e2fsck",
+                verdict_word(verdict),
+            )
+        }
         Verdict::Unreadable(fault) => {
             format!("{device}: cannot read MMP block {mmp_block}: {fault}")
         }
