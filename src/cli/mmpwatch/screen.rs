@@ -109,14 +109,19 @@ impl Screen {
         let last = rows.len().saturating_sub(visible);
         let wanted = std::mem::take(&mut self.wanted);
         self.first = self.first.min(last).saturating_add_signed(wanted).min(last);
+        // What differs in length gets its part by the longest that there is.
+        let part = |text: fn(&Row) -> &str| {
+            let longest = rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0);
+            Constraint::Fill(u16::try_from(longest.max(6)).unwrap_or(u16::MAX))
+        };
         let widths = [
             Constraint::Length(1),
-            Constraint::Fill(3),
+            part(|row| &row.device),
             Constraint::Length(12),
-            Constraint::Fill(2),
+            part(|row| &row.holder),
             Constraint::Length(10),
             Constraint::Length(15),
-            Constraint::Fill(1),
+            Constraint::Fill(6),
         ];
         let heading = ["", "DEVICE", "STATE", "HOLDER", "SEQUENCE", "AGE", "PACE"];
         let heading = TableRow::new(heading).style(Look::new().add_modifier(Modifier::BOLD));
@@ -227,6 +232,15 @@ mod tests {
             }
         }
         assert!(!lines[2].contains('░'), "{lines:#?}");
+    }
+
+    #[test]
+    fn names_that_have_room_are_shown_in_full() {
+        let here = Row { holder: "vm loop22 (here)".to_owned(), ..alarmed("/dev/loop22") };
+        let lines = text(&drawn(&mut Screen::new(PLAIN), &[here], 80, 24));
+        for word in ["/dev/loop22 ", "vm loop22 (here) ", "▅▅█▁"] {
+            assert!(lines[2].contains(word), "no {word} in {lines:#?}");
+        }
     }
 
     #[test]
