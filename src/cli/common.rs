@@ -70,7 +70,7 @@ pub(super) fn message(error: &anyhow::Error) -> String {
     error.chain().map(plain).fold(String::new(), |text, cause| match text.as_str() {
         "" => cause,
         // What quotes its cause need not be followed by it.
-        said if said.ends_with(&cause) => text,
+        said if said.contains(&cause) => text,
         said => format!("{said}: {cause}"),
     })
 }
@@ -93,6 +93,7 @@ pub(super) fn resolve_all(specs: &[OsString]) -> Result<Vec<PathBuf>, DeviceErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::SuperblockError;
 
     #[test]
     fn causes_are_told_once() {
@@ -102,6 +103,10 @@ mod tests {
         assert_eq!(message(&open.into()), "/dev/sda: cannot open: I/O error");
         let context = anyhow::Error::from(source()).context("cannot write the result");
         assert_eq!(message(&context), "cannot write the result: I/O error");
+        let path = PathBuf::from("/dev/sda");
+        let none = DeviceError::Superblock { path, source: SuperblockError::NoMmp };
+        let told = "/dev/sda: MMP is not enabled on this file system; 'mmptune -O mmp /dev/sda' turns it on";
+        assert_eq!(message(&none.into()), told);
     }
 
     #[test]
