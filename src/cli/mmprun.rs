@@ -46,7 +46,7 @@ const PASSED_ON: [Signal; 6] = [
 #[derive(Debug, Parser)]
 #[command(name = NAME, version)]
 pub struct Arguments {
-    /// Wait so long for a device in use to be released
+    /// Wait so long (30, 90s, 5min) for a device in use to be released
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
     wait: Duration,
     /// How long before the end of the lease the command gets SIGTERM, if no heartbeat succeeds; at

@@ -24,7 +24,7 @@ const NAME: &str = "mmptarget";
 /// A target as a cluster manages it: what the Pacemaker agent and the Heartbeat script run, and what
 /// an administrator runs to see the same. Exit codes are those of OCF resource agents.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version)]
+#[command(name = NAME, version, arg_required_else_help = false)]
 pub struct Arguments {
     #[command(subcommand)]
     job: Job,

@@ -56,7 +56,7 @@ pub struct Arguments {
     /// Watch for the guard interval even if the block is clean
     #[arg(long, conflicts_with = "survey")]
     guard: bool,
-    /// Wait so long for a device in use to be released
+    /// Wait so long (30, 90s, 5min) for a device in use to be released
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0", conflicts_with = "survey")]
     wait: Duration,
     /// Watch no longer than this; what is not clean and not known to be in use then is active

@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     /// How often to rewrite the block, 100ms to 150s
     #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s")]
     interval: Duration,
-    /// Wait so long for a device in use to be released
+    /// Wait so long (30, 90s, 5min) for a device in use to be released
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
     wait: Duration,
     /// On the loss of a device: `exit` releases the others and ends; `report` says so, and a command

@@ -17,7 +17,7 @@ const NAME: &str = "mmpd";
 
 /// Multiple-mount protection from user space.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version)]
+#[command(name = NAME, version, arg_required_else_help = false)]
 pub struct Arguments {
     #[command(subcommand)]
     job: Job,
