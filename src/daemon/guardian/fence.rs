@@ -39,9 +39,22 @@ impl FromStr for Fence {
             ("watchdog", _) => Ok(Fence::Watchdog(DEVICE.into())),
             ("sysrq", _) => Ok(Fence::Sysrq),
             (_, Some(device)) => Ok(Fence::Watchdog(device.into())),
+            _ if is_missing(text) => {
+                Err("neither watchdog, watchdog:DEVICE nor sysrq, and no program of that name is \
+                     there"
+                    .to_owned())
+            }
             _ => Ok(Fence::Command(text.into())),
         }
     }
+}
+
+/// Whether a command is one word, and no program: mistyped, which would show only when it is needed.
+fn is_missing(command: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || "/._+-".contains(c);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.chars().all(plain)
+        && !std::env::split_paths(&path).any(|folder| folder.join(command).is_file())
 }
 
 impl Fence {
@@ -153,11 +166,18 @@ mod tests {
 
     #[test]
     fn every_fence_survives_being_an_argument() {
-        for text in ["watchdog", "watchdog:/dev/watchdog1", "sysrq", "ipmitool power cycle"] {
+        let commands = ["ipmitool power cycle", "sh", "/bin/sh"];
+        for text in ["watchdog", "watchdog:/dev/watchdog1", "sysrq"].into_iter().chain(commands) {
             let fence: Fence = text.parse().expect(text);
             let again = fence.to_argument().into_string().expect("UTF-8");
             assert_eq!(again.parse(), Ok(fence));
         }
-        assert!("".parse::<Fence>().is_err());
+    }
+
+    #[test]
+    fn what_is_mistyped_fences_nothing() {
+        for text in ["", "watchdgo", "sysrq-b", "/sbin/no-such-program"] {
+            assert!(text.parse::<Fence>().is_err(), "{text}");
+        }
     }
 }
