@@ -152,7 +152,7 @@ fn vanished() {
     let disk = FaultyDisk::new(Image::new());
     let (mut holder, command) = running_with(&[], disk.path(), STUBBORN);
     disk.fail(On::All, Fault::Error(Errno::ENODEV));
-    holder.wait_for("No such device", SLACK);
+    holder.wait_for("No such device, it is gone from this machine", SLACK);
     let (writes, lease) = (disk.writes(), disk.image.lease());
     let is_gone = || kill(command, None) == Err(Errno::ESRCH);
     wait_until("the command is gone", lease + SLACK, is_gone);

@@ -90,7 +90,7 @@ fn no_alarm() {
             Scene::new()
                 .beats(d, 5000, 0, 30_000)
                 .clean(30_000, d)
-                .put(30_050, claim(d, 30_050).with_sequence(Sequence::Active(5037)))
+                .put(30_900, claim(d, 30_900).with_sequence(Sequence::Active(5037)))
                 .clean(40_000, d),
         ),
         (
