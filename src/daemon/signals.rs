@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 
-use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -34,11 +33,15 @@ impl Signals {
         Ok(Signals(SignalFd::with_flags(mask, flags)?))
     }
 
-    /// The next that has come.
+    /// The next that has come. Real-time signals, which come to who takes all, mean nothing here.
     pub(super) fn next(&self) -> io::Result<Option<Signal>> {
-        let Some(came) = self.0.read_signal()? else { return Ok(None) };
-        let number = i32::try_from(came.ssi_signo).map_err(|_| Errno::EINVAL)?;
-        Ok(Some(Signal::try_from(number)?))
+        while let Some(came) = self.0.read_signal()? {
+            let number = i32::try_from(came.ssi_signo).unwrap_or_default();
+            if let Ok(signal) = Signal::try_from(number) {
+                return Ok(Some(signal));
+            }
+        }
+        Ok(None)
     }
 }
 
