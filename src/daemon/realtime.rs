@@ -74,15 +74,17 @@ impl Realtime {
             return Vec::new();
         }
         kernel::one_arena();
+        let late = "heartbeats may be late under load";
+        let ended = "it may be ended then";
         let steps = [
-            ("lock its memory (CAP_IPC_LOCK)", lock_memory()),
-            ("be spared when memory runs out (CAP_SYS_RESOURCE)", spare()),
-            ("run in real time (CAP_SYS_NICE)", kernel::round_robin()),
-            ("get real-time disk access (CAP_SYS_ADMIN)", kernel::realtime_io()),
+            ("lock its memory (CAP_IPC_LOCK)", lock_memory(), late),
+            ("be spared when memory runs out (CAP_SYS_RESOURCE)", spare(), ended),
+            ("run in real time (CAP_SYS_NICE)", kernel::round_robin(), late),
+            ("get real-time disk access (CAP_SYS_ADMIN)", kernel::realtime_io(), late),
         ];
-        let line = |(what, result): (&str, nix::Result<()>)| {
+        let line = |(what, result, so): (&str, nix::Result<()>, &str)| {
             let why = result.err()?.desc();
-            Some(format!("may not {what}: {why}; heartbeats may be late under load"))
+            Some(format!("may not {what}: {why}; {so}"))
         };
         steps.into_iter().filter_map(line).collect()
     }
