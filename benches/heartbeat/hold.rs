@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use mmp::device::{MmpDevice, Reader};
 use tempfile::TempDir;
 
-use crate::peers::cpu_seconds;
-use crate::{Bare, Images, Promise, output, promise};
+use crate::{Bare, Images, Promise, cpu_seconds, output, promise};
 
 const MMPD: &str = env!("CARGO_BIN_EXE_mmpd");
 

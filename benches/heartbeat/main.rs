@@ -86,6 +86,13 @@ fn ratio(theirs: Duration, ours: Duration) -> f64 {
     theirs.as_secs_f64() / ours.as_secs_f64()
 }
 
+/// User and system time of a process or thread, from its `stat`; the kernel counts in hundredths.
+fn cpu_seconds(stat: &str) -> f64 {
+    let (_, fields) = stat.rsplit_once(") ").expect("stat");
+    let fields = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u32>());
+    f64::from(fields.map(|ticks| ticks.expect("ticks")).sum::<u32>()) / 100.0
+}
+
 /// So many small images, with `prepare` done to the one they are copies of.
 struct Images {
     _folder: TempDir,

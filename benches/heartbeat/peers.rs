@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::hold::{Holder, time};
-use crate::{Images, Promise, must, output};
+use crate::{Images, Promise, cpu_seconds, must, output};
 
 /// How many devices each has, where it takes so many.
 const DEVICES: usize = 100;
@@ -30,13 +30,6 @@ pub(crate) fn peers() -> Vec<Promise> {
     sanlock();
     sbd();
     Vec::new()
-}
-
-/// User and system time of a process or thread, from its `stat`; the kernel counts in hundredths.
-pub(crate) fn cpu_seconds(stat: &str) -> f64 {
-    let (_, fields) = stat.rsplit_once(") ").expect("stat");
-    let fields = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u32>());
-    f64::from(fields.map(|ticks| ticks.expect("ticks")).sum::<u32>()) / 100.0
 }
 
 /// The processes whose name begins so.
