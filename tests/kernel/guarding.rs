@@ -146,7 +146,7 @@ fn stopped_from_terminal() {
     let image = Image::new();
     let program = command("mmprun", &[""; 0]);
     let line = format!(
-        "{} {} -- sh -c 'echo pid=$$ >&2; while :; do echo goes on; sleep 0.2; done'",
+        "{} {} -- sh -c 'echo pid=$$ >&2; while :; do echo goes on; sleep 1; done'",
         program.get_program().display(),
         image.name(),
     );
@@ -174,12 +174,17 @@ fn stopped_from_terminal() {
             thread::sleep(Duration::from_millis(50));
         }
     };
+    // Not while the shell starts a sleep: one that is stopped before it is a program of its own keeps
+    // the shell from stopping.
+    let asleep = || thread::sleep(Duration::from_millis(500));
     wait_for("goes on", "pid=");
+    asleep();
     keys.write_all(b"\x1a").expect("Ctrl-Z");
     let told = "the command cannot be stopped from the terminal";
     wait_for(told, "");
     wait_for("goes on\r\ngoes on\r\ngoes on", told);
     assert!(matches!(image.block().sequence(), Sequence::Active(_)));
+    asleep();
     keys.write_all(b"\x03").expect("Ctrl-C");
     let status = script.0.wait().expect("wait");
     reader.join().expect("reader");
