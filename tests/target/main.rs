@@ -106,10 +106,10 @@ fn life() {
     assert_ended(&stage.target("status", "a", &[]), 0, &["running\n"]);
     // The other path to the same disk is not mounted, whatever the block says.
     assert_ended(&stage.target("monitor", "b", &[]), 7, &[]);
-    let quick = stage.target("monitor", "a", &[]);
-    assert_ended(&quick, 0, &[]);
-    assert!(quick.said().is_empty() && quick.took < Duration::from_secs(1), "{quick:?}");
-    assert_ended(&stage.target("monitor", "a", &["--thorough"]), 0, &[]);
+    let well = stage.target("monitor", "a", &[]);
+    assert_ended(&well, 0, &[]);
+    // It has seen one heartbeat, of which there is one every 5 s.
+    assert!(well.said().is_empty() && well.took < Duration::from_secs(5) + SLACK, "{well:?}");
     // In a container the kernel's host name is another than the one seen.
     let other = stage.target("monitor", "a", &["--node", "elsewhere"]);
     assert_ended(&other, 1, &["two nodes may be using"]);
@@ -234,7 +234,7 @@ fn frozen() {
     let after = frozen.elapsed();
     tool("fsfreeze", &["--unfreeze", &stage.dir("a")]);
     assert_ended(&failed, 1, &["its heartbeat stands still", "fsfreeze"]);
-    // 6 s for which the last write counts as fresh, 10 s that are watched.
+    // The kernel promises a write in 10 s, and one may have come right before; 6 s are watched.
     assert!(after < Duration::from_secs(16) + SLACK, "{after:?}");
 }
 
@@ -249,7 +249,7 @@ fn foreign() {
     };
     let ended = beside(Duration::from_secs(3), heartbeat, || {
         thread::sleep(Duration::from_millis(200));
-        stage.target("monitor", "a", &["--thorough"])
+        stage.target("monitor", "a", &[])
     });
     assert_ended(&ended, 1, &["written by node 'other-node' device 'sdx'", "two nodes may"]);
     assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
