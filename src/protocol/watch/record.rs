@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::alarm::{Cause, Cleaned};
 use super::lines::{Lines, Step};
-use super::sight::{Local, Mounted, Sight};
+use super::sight::{Kmmpd, Local, Mounted, Sight};
 use crate::layout::{MmpBlock, Sequence};
 use crate::protocol::look::{ReadError, ReadResult, Retries};
 use crate::protocol::timing::{
@@ -97,6 +97,11 @@ impl Record {
             Sight::Local(local) => {
                 if local.mounted != self.local.mounted {
                     self.mounted_since = now.instant;
+                }
+                let thawed = self.local.kmmpd == Kmmpd::Frozen && local.kmmpd == Kmmpd::Running;
+                if let (true, Some(standing)) = (thawed, &mut self.standing) {
+                    // It could not write before.
+                    standing.since = now.instant;
                 }
                 self.local = local;
             }
