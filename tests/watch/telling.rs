@@ -77,7 +77,7 @@ fn all_ways() {
 }
 
 #[track_caller]
-pub(super) fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(super) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + 5 * SLACK;
     while !is_so() {
         assert!(Instant::now() < end, "no {what}");

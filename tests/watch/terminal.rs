@@ -62,8 +62,13 @@ impl Terminal {
         let found = |lines: Vec<String>| {
             lines.iter().position(|line| words.iter().all(|word| line.contains(word)))
         };
-        until(&format!("{words:?}"), || found(self.lines()).is_some());
-        found(self.lines()).expect("still there")
+        // Kept, for it may be gone again: a screen is drawn anew.
+        let mut place = None;
+        until(&format!("{words:?}"), || {
+            place = found(self.lines());
+            place.is_some()
+        });
+        place.expect("found")
     }
 }
 
