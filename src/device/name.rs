@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::direct::Reader;
 use super::discover::block_devices;
 use super::error::{DeviceError, shown};
+use crate::layout::SuperblockError;
 
 /// The names by which a device can be asked for, and the folder in which udev keeps links for each.
 const TAGS: [(&str, &str); 6] = [
@@ -91,7 +92,8 @@ fn search(spec: &OsStr, tag: &'static str, value: &[u8]) -> Result<PathBuf, Devi
     if !matches!(tag, "LABEL=" | "UUID=") {
         return Err(fail(format!("udev has no such device ({tag} needs udev's links)")));
     }
-    let (found, silent) = read_all(tag, value).map_err(|error| fail(error.to_string()))?;
+    let Found { found, silent, failed } =
+        read_all(tag, value).map_err(|error| fail(error.to_string()))?;
     let listed = |paths: &[PathBuf]| {
         let names: Vec<String> = paths.iter().map(|path| shown(path).to_string()).collect();
         names.join(", ")
@@ -108,37 +110,62 @@ fn search(spec: &OsStr, tag: &'static str, value: &[u8]) -> Result<PathBuf, Devi
             )))
         }
         [path] => Ok(path.clone()),
-        [] => Err(fail("no block device has this name".to_owned())),
+        [] => Err(fail(match failed.as_slice() {
+            [] => "no block device has this name".to_owned(),
+            [first, ..] => format!("no block device that can be read has this name; {first}"),
+        })),
     }
 }
 
-/// The devices whose superblock has this name, and those that have not answered.
-fn read_all(tag: &'static str, value: &[u8]) -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+/// What reading every superblock came to.
+struct Found {
+    /// The devices that have the name.
+    found: Vec<PathBuf>,
+    /// Those that have not answered.
+    silent: Vec<PathBuf>,
+    /// What went wrong with those that could not be read.
+    failed: Vec<DeviceError>,
+}
+
+fn read_all(tag: &'static str, value: &[u8]) -> io::Result<Found> {
     let devices = block_devices();
     let value: Arc<[u8]> = value.into();
     let (sender, answers) = channel();
     for (index, path) in devices.iter().cloned().enumerate() {
         let (sender, value) = (sender.clone(), Arc::clone(&value));
         thread::Builder::new().stack_size(STACK).spawn(move || {
-            let superblock = Reader::open(&path).and_then(|mut reader| reader.superblock());
-            let has_name = superblock.is_ok_and(|superblock| match tag {
-                "LABEL=" => superblock.volume_name().0 == &value[..],
-                _ => format_uuid(superblock.uuid()).as_bytes().eq_ignore_ascii_case(&value),
-            });
             // Fails only when nobody waits any more.
-            let _ = sender.send((index, has_name));
+            let _ = sender.send((index, has_name(&path, tag, &value)));
         })?;
     }
     drop(sender);
-    let mut answered: Vec<_> = devices.iter().map(|_| None).collect();
-    while let Ok((index, has_name)) = answers.recv_timeout(PATIENCE) {
-        answered[index] = Some(has_name);
+    let mut silent: Vec<_> = devices.into_iter().map(Some).collect();
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    while let Ok((index, answer)) = answers.recv_timeout(PATIENCE) {
+        let path = silent[index].take();
+        match answer {
+            Ok(true) => found.extend(path),
+            Ok(false) => {}
+            Err(error) => failed.push(error),
+        }
     }
-    let those = |answer| {
-        let both = devices.iter().zip(&answered).filter(|(_, a)| **a == answer);
-        both.map(|(path, _)| path.clone()).collect()
-    };
-    Ok((those(Some(true)), those(None)))
+    found.sort();
+    Ok(Found { found, silent: silent.into_iter().flatten().collect(), failed })
+}
+
+fn has_name(path: &Path, tag: &str, value: &[u8]) -> Result<bool, DeviceError> {
+    match Reader::open(path).and_then(|mut reader| reader.superblock()) {
+        Ok(superblock) => Ok(match tag {
+            "LABEL=" => superblock.volume_name().0 == value,
+            _ => format_uuid(superblock.uuid()).as_bytes().eq_ignore_ascii_case(value),
+        }),
+        // No file system of ours.
+        Err(
+            DeviceError::Superblock { source: SuperblockError::Magic { .. }, .. }
+            | DeviceError::TooSmall { .. },
+        ) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// A UUID in its usual form.
