@@ -1,7 +1,7 @@
 //! That the referee sees what it is there to see: the same split brain, without MMP's protection.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::suite::Suite;
 use crate::heartbeat::{START, boot};
@@ -21,6 +21,15 @@ esac
 ";
 
 fn unprevented() {
+    // Now and then Heartbeat garbles a message to itself ("NV failure"), and a node asks for nothing.
+    let faults = (0..3).find_map(|_| split()).expect("no try in which both nodes have it");
+    for fault in ["is mounted on both nodes", "both nodes' kernels wrote it"] {
+        assert!(faults.iter().any(|told| told.contains(fault)), "{fault}: {faults:?}");
+    }
+}
+
+/// What the referee tells of a split brain in which both nodes got the target.
+fn split() -> Option<Vec<String>> {
     let mut pair = Pair::new(1);
     pair.connect(false);
     let resources = format!("oss1 reckless::{}::{}\n", pair.device(0), pair.dir(0));
@@ -31,11 +40,14 @@ fn unprevented() {
         };
         boot(&mut pair, which, &resources, script);
     }
-    pair.wait("both have it", START, || pair.has(0, 0) && pair.has(1, 0));
+    let end = Instant::now() + START;
+    while !(pair.has(0, 0) && pair.has(1, 0)) {
+        if Instant::now() > end {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
     // Each kernel writes twice.
     thread::sleep(Duration::from_secs(12));
-    let faults = pair.faults();
-    for fault in ["is mounted on both nodes", "both nodes' kernels wrote it"] {
-        assert!(faults.iter().any(|told| told.contains(fault)), "{fault}: {faults:?}");
-    }
+    Some(pair.faults())
 }
