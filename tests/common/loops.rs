@@ -1,6 +1,7 @@
 //! Loop devices and mounts that go away with the test.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::program::{run, tool};
 /// are two paths, with page caches of their own.
 pub(crate) struct Loop {
     path: PathBuf,
+    bound: AtomicBool,
 }
 
 impl Loop {
@@ -25,7 +27,8 @@ impl Loop {
             let arguments = [&["--find", "--show", "--direct-io=on"], options, &[image]].concat();
             let ended = run("losetup", &arguments);
             if ended.code == 0 {
-                return Loop { path: ended.out.trim().into() };
+                let path = ended.out.trim().into();
+                return Loop { path, bound: true.into() };
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -50,6 +53,13 @@ impl Loop {
         self.path.file_name().and_then(|name| name.to_str()).expect("UTF-8")
     }
 
+    /// Gives the device back, once: right after it may be another test's.
+    pub(crate) fn detach(&self) {
+        if self.bound.swap(false, Ordering::SeqCst) {
+            run("losetup", &["--detach", self.name()]);
+        }
+    }
+
     /// Takes over the present size of the file below.
     pub(crate) fn resize(&self) {
         tool("losetup", &["--set-capacity", self.name()]);
@@ -58,7 +68,7 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        run("losetup", &["--detach", self.name()]);
+        self.detach();
     }
 }
 

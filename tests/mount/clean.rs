@@ -96,7 +96,7 @@ fn by_tag(stage: &Stage, tag: &str) {
     let value = format!("mmp-{tag}-{}", std::process::id());
     tool("e2label", &[stage.image.name(), &value]);
     // Two paths would be two devices of one name.
-    tool("losetup", &["--detach", stage.b.name()]);
+    stage.b.detach();
     let value = match tag {
         "UUID" => tool("dumpe2fs", &["-h", stage.image.name()])
             .lines()

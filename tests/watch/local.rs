@@ -100,15 +100,13 @@ fn detached() {
     let image = Image::with(&[], "64M");
     let device = Loop::new(image.path());
     let watch = watch(device.path());
-    // A look may be under way: the kernel then detaches it when that is over. Somebody else may
-    // have it for another image right after.
-    tool("losetup", &["--detach", device.name()]);
+    // A look may be under way: the kernel then detaches it when that is over.
+    device.detach();
     let event = Instant::now();
     while !run("losetup", &["--associated", image.name()]).out.is_empty() {
         assert!(event.elapsed() < SLACK, "still bound");
         thread::sleep(Duration::from_millis(20));
     }
-    std::mem::forget(device);
     drop(watch);
 }
 
