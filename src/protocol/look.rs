@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::timing::{POLL, READ_RETRIES};
+use super::timing::{EAGER, EAGER_POLL, POLL, READ_RETRIES};
 use super::{Instant, IoFault};
 use crate::layout::{Invalid, MmpBlock};
 
@@ -99,6 +99,7 @@ impl Watch {
 
     /// When to look again.
     pub(super) fn next_look(&self, now: Instant) -> Instant {
-        (now + POLL).min(self.until.max(now))
+        let pace = if now.since(self.started) < EAGER { EAGER_POLL } else { POLL };
+        (now + pace).min(self.until.max(now))
     }
 }

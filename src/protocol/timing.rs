@@ -7,9 +7,13 @@ use std::time::Duration;
 pub const DEFAULT_CHECK_INTERVAL: u16 = 5;
 /// Seconds: the largest interval. Source: the kernel's `EXT4_MMP_MAX_CHECK_INTERVAL`.
 pub const MAX_CHECK_INTERVAL: u16 = 300;
-/// How often a watcher looks. A holder that writes once a second is found out within 1.25 s, at
-/// the cost of four reads a second of one block.
+/// How often a watcher looks, at the cost of four reads a second of one block.
 pub const POLL: Duration = Duration::from_millis(250);
+/// How often one who waits for a verdict looks at first, for [`EAGER`]: a holder that writes every
+/// second shows himself in that time, and whoever asked is told at once.
+pub(super) const EAGER_POLL: Duration = Duration::from_millis(100);
+/// How long he does.
+pub(super) const EAGER: Duration = Duration::from_secs(1);
 /// How much longer than the guard interval a block is watched before it is called stale.
 /// Whoever claimed it just before our first look ends his own watch just before ours, and must be
 /// given the time for his next write: e2fsck does not look again before that write, and then is

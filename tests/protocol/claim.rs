@@ -56,7 +56,7 @@ fn a_claim_that_is_not_won_leaves_the_block_as_it_should_be() {
     let reads = |from, mishap| vec![Fault::reads(from, all.end, mishap)];
     let writes = |mishap| vec![Fault::writes(all.start, all.end, mishap).first(1)];
     let rows = [
-        Row { foreign: vec![(900, b(8))], ..row("in use", b(7), ("in use by b", 1000), 0, "b") },
+        Row { foreign: vec![(900, b(8))], ..row("in use", b(7), ("in use by b", 900), 0, "b") },
         row("fsck", block("b", Sequence::Fsck), ("fsck", 0), 0, "b"),
         row("unknown", block("b", Sequence::Unknown(!0)), ("unknown", 0), 0, "b"),
         Row {
