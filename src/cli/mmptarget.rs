@@ -10,10 +10,10 @@ use clap::{Args, Parser, Subcommand};
 
 use super::common::{duration, run};
 use crate::cluster::{
-    Health, MonitorError, Presence, StartRequest, StopRequest, Target, monitor, start, stop,
-    validate, watch_for,
+    Health, MonitorError, Presence, StartRequest, StopRequest, Target, keep, monitor, recall,
+    start, stop, validate, watch_for,
 };
-use crate::device::shown;
+use crate::device::{Plain, shown};
 use crate::mount::real_type;
 use crate::protocol::{Pulse, ReadError, Stillness};
 use crate::report::exit::{DONE, REFUSED, TARGET_NOT_MOUNTED, TROUBLE};
@@ -82,6 +82,9 @@ enum Job {
         /// Answer before that has passed, if need be from when the block says that it was written
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         timeout: Option<Duration>,
+        /// Leave there when the heartbeat was seen, for the next monitor
+        #[arg(long, value_name = "FILE")]
+        remember: Option<PathBuf>,
     },
     /// Tell whether a node is gone: whether it writes none of the devices for the guard interval.
     ///
@@ -181,9 +184,21 @@ pub fn main() -> ExitCode {
             emit(text).context("cannot write the result")?;
             Ok(code)
         }
-        Job::Monitor { place, timeout } => {
+        Job::Monitor { place, timeout, remember } => {
             let target = place.into();
-            Ok(judge(&target, monitor(&target, timeout)))
+            let health = monitor(&target, timeout, remember.as_deref().and_then(recall));
+            if let (Ok(Health::Mounted(Pulse::Beating { beat, .. })), Some(file)) =
+                (&health, remember)
+                && let Err(error) = keep(&file, *beat)
+            {
+                // The target is well all the same.
+                let (file, why) = (shown(&file), Plain(&error));
+                complain(
+                    NAME,
+                    format!("{file}: cannot be written: {why}; the next monitor is slower"),
+                );
+            }
+            Ok(judge(&target, health))
         }
         Job::Gone { host, devices, node } => {
             let seen = watch_for(&host, &devices, node.as_ref());
@@ -240,7 +255,7 @@ fn judge(target: &Target, health: Result<Health, MonitorError>) -> u8 {
 
 fn describe(pulse: &Pulse) -> String {
     match pulse {
-        Pulse::Beating { block } => format!("in use by {}", Holder(block)),
+        Pulse::Beating { block, .. } => format!("in use by {}", Holder(block)),
         Pulse::Still { block, watched } => format!(
             "mounted here, but its heartbeat stands still: unchanged for {}, last written by {}. \
              Is it frozen (fsfreeze), or does its disk hang? Another node may take it now",
@@ -282,6 +297,6 @@ fn missed(host: &OsString, presence: &Presence) -> Option<(u8, String)> {
         Presence::Watched(Stillness::Unreadable(fault)) => Some(unknown(fault)),
         Presence::Watched(Stillness::Stopped) => Some(unknown(&"stopped before that was known")),
         Presence::Unknown(error) => Some(unknown(error)),
-        Presence::System(error) => Some(unknown(&crate::device::Plain(error))),
+        Presence::System(error) => Some(unknown(&Plain(error))),
     }
 }

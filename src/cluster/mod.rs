@@ -5,6 +5,7 @@
 //! it was given by itself: a manager that has to kill one would leave a claim behind.
 
 mod gone;
+mod memory;
 mod monitor;
 mod processes;
 mod start;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use gone::{Presence, watch_for};
+pub use memory::{keep, recall};
 pub use monitor::{Health, MonitorError, monitor};
 pub use start::{StartError, StartRequest, start, validate};
 pub use stop::{StopError, StopRequest, stop};

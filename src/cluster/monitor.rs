@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{LEAVE, Target};
 use crate::daemon::{Alarm, Stop, drive};
 use crate::device::{DeviceError, MmpDevice, Reader};
-use crate::protocol::{Pulse, PulseRequest, PulseWatch};
+use crate::protocol::{Beat, Pulse, PulseRequest, PulseWatch};
 
 /// How a target does.
 #[derive(Debug)]
@@ -25,8 +25,13 @@ pub enum Health {
 }
 
 /// Looks at a target: is it mounted, does its heartbeat advance, and is it this machine's? That
-/// takes up to the update interval, and not longer than `timeout`.
-pub fn monitor(target: &Target, timeout: Option<Duration>) -> Result<Health, MonitorError> {
+/// takes up to the update interval, and not longer than `timeout`. What has not
+/// come since `last`, as the monitor before told it, is not waited for again.
+pub fn monitor(
+    target: &Target,
+    timeout: Option<Duration>,
+    last: Option<Beat>,
+) -> Result<Health, MonitorError> {
     let Some(mount) = target.mounted() else {
         return Ok(Health::NotMounted);
     };
@@ -41,7 +46,7 @@ pub fn monitor(target: &Target, timeout: Option<Duration>) -> Result<Health, Mon
     let names = target.names(&path);
     let patience = timeout.map(|timeout| timeout.saturating_sub(LEAVE));
     let update_interval = device.area().update_interval;
-    let mut watch = PulseWatch::new(PulseRequest { update_interval, names, patience });
+    let mut watch = PulseWatch::new(PulseRequest { update_interval, names, patience, last });
     let alarm = Alarm::new(&Stop::new()?)?;
     let ControlFlow::Continue(pulse) =
         drive(&mut watch, &mut device, &alarm, |_| ControlFlow::<Infallible>::Continue(()))?;

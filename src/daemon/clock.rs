@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::time::TimeSpec;
@@ -17,7 +18,7 @@ use crate::protocol::{Instant, Now};
 
 fn read_clock(clock: ClockId) -> u128 {
     // Linux has had both clocks since 2.6.39; with a valid number the call cannot fail.
-    let time = clock_gettime(clock).map_or(std::time::Duration::ZERO, std::time::Duration::from);
+    let time = clock_gettime(clock).map_or(Duration::ZERO, Duration::from);
     time.as_nanos()
 }
 
@@ -26,6 +27,12 @@ pub fn now() -> Now {
     let instant = u64::try_from(read_clock(ClockId::CLOCK_BOOTTIME)).unwrap_or(u64::MAX);
     let wall = read_clock(ClockId::CLOCK_REALTIME) / 1_000_000_000;
     Now { instant: Instant(instant), wall: u64::try_from(wall).unwrap_or(u64::MAX) }
+}
+
+/// How long this machine has run (`CLOCK_MONOTONIC`), without the time it was suspended: in that no
+/// kernel writes either.
+pub fn uptime() -> Duration {
+    Duration::from_nanos(u64::try_from(read_clock(ClockId::CLOCK_MONOTONIC)).unwrap_or(u64::MAX))
 }
 
 /// The wish to stop, shared by all threads. Once raised it stays.

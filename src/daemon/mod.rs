@@ -30,7 +30,7 @@ mod watcher;
 
 pub use asking::{Answer, Answers, Due, PATIENCE, ask_all};
 pub use child::{Child, Launch};
-pub use clock::{Alarm, Stop, now};
+pub use clock::{Alarm, Stop, now, uptime};
 pub use drive::{BlockIo, Driver, Step, drive};
 pub use fsck::{FsckHold, Left, NotHeld, NotReleased, Unmarked};
 pub use guardian::{Fence, Guard, Guardian, Message, called as called_as_guardian};

@@ -37,7 +37,7 @@ pub use handover::{
 pub use hold::{Hold, HoldOutcome, HoldRequest, Loss, Notice};
 pub use ladder::{FEED, FENCE_DELAY, Ladder, Rung, WATCHDOG};
 pub use look::{ReadError, ReadResult};
-pub use pulse::{Pulse, PulseRequest, PulseWatch};
+pub use pulse::{Beat, Pulse, PulseRequest, PulseWatch};
 pub use still::{Still, Stillness};
 pub use time::{Instant, Now};
 pub use timing::{

@@ -2,7 +2,8 @@
 //!
 //! Seen from this machine, whose kernel writes the block every update interval: each watch sees it
 //! change, so that one that begins after the heartbeat has stopped is never deceived by how lately
-//! that was. Reads only. It tells what is seen, not that nobody else can be writing.
+//! that was. What the watch before it saw tells that at once, where nothing was written since. Reads
+//! only. It tells what is seen, not that nobody else can be writing.
 
 use std::time::Duration;
 
@@ -24,6 +25,17 @@ pub struct PulseRequest {
     /// How long this may take. Where that is too short to see the block change, its own word is
     /// taken for when it was written.
     pub patience: Option<Duration>,
+    /// What an earlier watch of the same mount ended with.
+    pub last: Option<Beat>,
+}
+
+/// One write of our heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Beat {
+    /// `mmp_seq`.
+    pub sequence: u32,
+    /// When it was first seen.
+    pub seen: Instant,
 }
 
 /// What a heartbeat came to.
@@ -33,6 +45,8 @@ pub enum Pulse {
     Beating {
         /// The block as last read.
         block: MmpBlock,
+        /// Its write, for the next watch.
+        beat: Beat,
     },
     /// It is ours, and stands still for longer than it promises.
     Still {
@@ -83,26 +97,41 @@ impl PulseWatch {
         PulseWatch { request, retries, end, seen, foreign }
     }
 
-    fn is_ours(&self, block: &MmpBlock) -> bool {
-        matches!(block.sequence(), Sequence::Active(_)) && block.is_by(&self.request.names)
+    /// The sequence of a block of ours.
+    fn ours(&self, block: &MmpBlock) -> Option<u32> {
+        match block.sequence() {
+            Sequence::Active(sequence) if block.is_by(&self.request.names) => Some(sequence),
+            _ => None,
+        }
     }
 
     /// How long ago a block of ours was written, by this machine's own clock; none where that was
     /// set back since.
     fn age(&self, block: &MmpBlock, now: Now) -> Option<Duration> {
-        self.is_ours(block).then(|| now.wall.checked_sub(block.time()))?.map(Duration::from_secs)
+        self.ours(block)?;
+        now.wall.checked_sub(block.time()).map(Duration::from_secs)
     }
 
-    /// How long the block may stay as it is, from its first sight on. What a kernel promises is the
-    /// check interval, from the write on, and what it does is a write every update interval, or
-    /// every half check interval where its writes are slow. The first counts by a clock that may
-    /// have been set meanwhile; so the second is always waited for.
-    fn allowed(&self, block: &MmpBlock, now: Now) -> Duration {
-        let told = if self.is_ours(block) { block.check_interval() } else { 0 };
+    /// When the block was first seen as it is.
+    fn since(&self, block: &MmpBlock, now: Now) -> Instant {
+        match (self.request.last, self.ours(block)) {
+            (Some(Beat { sequence, seen }), Some(ours)) if sequence == ours => {
+                seen.min(now.instant)
+            }
+            _ => now.instant,
+        }
+    }
+
+    /// Until when the block may stay as it is. What a kernel promises is the check interval, from
+    /// the write on, and what it does is a write every update interval, or every half check interval
+    /// where its writes are slow. The first counts by a clock that may have been set meanwhile; so
+    /// the second is always waited for, `since` the block was first seen.
+    fn allowed(&self, block: &MmpBlock, since: Instant, now: Now) -> Instant {
+        let told = self.ours(block).map_or(0, |_| block.check_interval());
         let check = effective_interval(self.request.update_interval, told);
         let beat = self.request.update_interval.max(check.div_ceil(2));
         let left = seconds(check).saturating_sub(self.age(block, now).unwrap_or_default());
-        left.max(seconds(beat) + LATE)
+        (now.instant + left).max(since + (seconds(beat) + LATE))
     }
 
     /// Another look at the same content, asked for at `submitted`: a read may return what was there
@@ -115,11 +144,13 @@ impl PulseWatch {
         let (block, watched) = (seen.block.clone(), submitted.since(seen.since));
         let interval = seconds(effective_interval(self.request.update_interval, 0));
         let fresh = self.age(&block, now).is_some_and(|age| age <= interval + LATE);
-        Action::Done(match block.sequence() {
-            _ if given_up && fresh => Pulse::Beating { block },
-            _ if self.is_ours(&block) => Pulse::Still { block, watched },
-            Sequence::Clean => Pulse::Released { block },
-            _ => Pulse::Foreign { block },
+        Action::Done(match (self.ours(&block), block.sequence()) {
+            (Some(sequence), _) if given_up && fresh => {
+                Pulse::Beating { block, beat: Beat { sequence, seen: seen.since } }
+            }
+            (Some(_), _) => Pulse::Still { block, watched },
+            (None, Sequence::Clean) => Pulse::Released { block },
+            (None, _) => Pulse::Foreign { block },
         })
     }
 
@@ -129,24 +160,27 @@ impl PulseWatch {
         submitted: Instant,
         now: Now,
     ) -> Action<NeverWrites, Pulse> {
-        match &self.seen {
-            Some(seen) if seen.block == block => return self.unchanged(seen, submitted, now),
+        let ours = self.ours(&block);
+        match (&self.seen, ours) {
+            (Some(seen), _) if seen.block == block => return self.unchanged(seen, submitted, now),
             // One foreign write may be a late or rude one, over which ours goes on; two are a
             // second writer.
-            _ if !self.is_ours(&block) => {
+            (_, None) => {
                 if self.foreign.as_ref().is_some_and(|first| *first != block) {
                     return Action::Done(Pulse::Foreign { block });
                 }
                 self.foreign = Some(block.clone());
             }
-            Some(seen) if self.is_ours(&seen.block) => {
-                return Action::Done(Pulse::Beating { block });
+            (Some(seen), Some(sequence)) if self.ours(&seen.block).is_some() => {
+                let beat = Beat { sequence, seen: now.instant };
+                return Action::Done(Pulse::Beating { block, beat });
             }
-            None | Some(_) => {}
+            _ => {}
         }
-        let until = now.instant + self.allowed(&block, now);
-        self.seen = Some(Seen { block, since: now.instant, until });
-        Action::Wait(now.instant + POLL)
+        let since = self.since(&block, now);
+        let until = self.allowed(&block, since, now);
+        let seen = self.seen.insert(Seen { block, since, until }).clone();
+        self.unchanged(&seen, submitted, now)
     }
 }
 
@@ -201,9 +235,18 @@ mod tests {
     /// Runs against the block that `at` gives for each second from 1000 on, with a wall clock that
     /// is `skew` seconds fast; what came of it, and after how many seconds.
     fn run(patience: Option<u64>, skew: i64, at: impl Fn(u64) -> ReadResult) -> (Pulse, u64) {
-        let names = Names::new(b"here", b"sdb");
+        run_after(None, patience, skew, at)
+    }
+
+    /// The same after a watch that ended with `last`.
+    fn run_after(
+        last: Option<Beat>,
+        patience: Option<u64>,
+        skew: i64,
+        at: impl Fn(u64) -> ReadResult,
+    ) -> (Pulse, u64) {
         let patience = patience.map(Duration::from_secs);
-        let mut watch = PulseWatch::new(PulseRequest { update_interval: 5, names, patience });
+        let mut watch = PulseWatch::new(PulseRequest { patience, last, ..request() });
         let mut instant = Instant(1_000_000_000_000);
         let mut event = Event::Begin;
         loop {
@@ -219,6 +262,23 @@ mod tests {
                 Action::Done(pulse) => return (pulse, second - 1000),
             }
         }
+    }
+
+    fn beat(sequence: u32, second: u64) -> Option<Beat> {
+        Some(Beat { sequence, seen: Instant(second * 1_000_000_000) })
+    }
+
+    /// What the next watch is told of this one.
+    fn told(pulse: &Pulse) -> Option<Beat> {
+        match pulse {
+            Pulse::Beating { beat, .. } => Some(*beat),
+            _ => None,
+        }
+    }
+
+    fn request() -> PulseRequest {
+        let names = Names::new(b"here", b"sdb");
+        PulseRequest { update_interval: 5, names, patience: None, last: None }
     }
 
     fn ours(second: u64) -> MmpBlock {
@@ -259,8 +319,7 @@ mod tests {
 
     #[test]
     fn a_read_that_hung_shows_nothing_of_the_time_in_which_it_did() {
-        let names = Names::new(b"here", b"sdb");
-        let mut watch = PulseWatch::new(PulseRequest { update_interval: 5, names, patience: None });
+        let mut watch = PulseWatch::new(request());
         let mut on = |event, second: u64| {
             let instant = Instant(second * 1_000_000_000);
             watch.on(event, Now { instant, wall: second })
@@ -274,6 +333,36 @@ mod tests {
         assert!(matches!(on(read(1000), 1000), Action::Wait(_)));
         assert!(matches!(on(read(1001), 1060), Action::Wait(_)));
         assert!(matches!(on(read(1061), 1061), Action::Done(Pulse::Still { .. })));
+    }
+
+    #[test]
+    fn what_stands_still_since_an_earlier_watch_is_not_waited_for_again() {
+        for (last, written, skew, seconds) in [
+            (beat(7, 990), 990, 0, 0),
+            (beat(7, 996), 996, 0, 6),
+            (beat(7, 997), 990, 0, 3),
+            // The clock was set back, and nothing is known of the promise.
+            (beat(7, 990), 990, -500, 10),
+            // Another mount's, or another boot's.
+            (beat(6, 990), 990, 0, 6),
+            (beat(7, 2000), 990, 0, 6),
+        ] {
+            let still = block("here", Sequence::Active(7), written);
+            let (pulse, took) = run_after(last, None, skew, |_| Ok(still.clone()));
+            assert!(matches!(pulse, Pulse::Still { .. }), "{pulse:?}");
+            assert_eq!(took, seconds, "{last:?} {written} {skew}");
+        }
+        // What is somebody else's is not known from before.
+        let (pulse, took) =
+            run_after(beat(7, 990), None, 0, |_| Ok(block("there", Sequence::Active(7), 990)));
+        assert!(matches!(pulse, Pulse::Foreign { .. }), "{pulse:?}");
+        assert_eq!(took, 6);
+        // It went on since: one that is seen now is what the next watch is told.
+        let (pulse, _) = run_after(beat(199, 995), None, 0, |s| Ok(ours(s)));
+        assert_eq!(told(&pulse), beat(201, 1005));
+        // Not seen to change, in too little time: its first sight still counts.
+        let (pulse, _) = run_after(beat(200, 998), Some(1), 0, |s| Ok(ours(s)));
+        assert_eq!(told(&pulse), beat(200, 998));
     }
 
     #[test]

@@ -24,10 +24,10 @@ pub(crate) fn cases(suite: &mut Suite) {
     suite.case("pacemaker: ocf-tester", ocf_tester);
     suite.case("pacemaker: set up by crm: move, standby, clean stop", life);
     suite.case("pacemaker: active/active, node death with a power switch", node_death);
-    for interval in [10, 20] {
-        suite.case(format!("pacemaker: fails when frozen, asked every {interval} s"), move || {
-            frozen(interval);
-        });
+    // Right after a monitor, and right after the kernel's next write.
+    for (interval, late) in [(10, 0), (20, 0), (10, 5500)] {
+        let case = format!("pacemaker: frozen {late} ms after a monitor, asked every {interval} s");
+        suite.case(case, move || frozen(interval, Duration::from_millis(late)));
     }
     suite.case("pacemaker: fails when another node writes the block", foreign);
     suite.case("pacemaker: the old node is still unmounting", slow_unmount);
@@ -354,9 +354,9 @@ fn failures(pair: &Pair) -> String {
     pair.run(0, &["crm_mon", "-1"]).out
 }
 
-/// `interval` is the monitor's. However early in it the heartbeat stops, the next monitor sees it
-/// stand still, for one update interval and a second: the kernel's is 5 s.
-fn frozen(interval: u32) {
+/// `interval` is the monitor's, and the file system is frozen `late` after one. The next sees at once
+/// that nothing was written since; or, after a write, watches for the beat that should follow.
+fn frozen(interval: u32, late: Duration) {
     let (pair, which) = unfenced(interval);
     let dir = pair.outside(which, &pair.dir(0));
     // Keeps it from being unmounted while it is frozen, after which nobody could thaw it.
@@ -365,13 +365,15 @@ fn frozen(interval: u32) {
     let monitors = || pair.run(which, &["pgrep", "-f", "mmptarget monitor"]).code == 0;
     pair.wait("a monitor runs", START, monitors);
     pair.wait("it has ended", START, || !monitors());
+    thread::sleep(late);
     pair.sh(which, &format!("fsfreeze --freeze {}", pair.dir(0)));
     let frozen = Instant::now();
-    let within = Duration::from_secs(interval.into()) + Duration::from_secs(6);
+    let within = Duration::from_secs(interval.into()) + Duration::from_secs(1);
     pair.wait("the monitor fails", within + SLACK, || {
         failures(&pair).contains("its heartbeat stands still")
     });
-    tell(&format!("pacemaker: frozen to a failed monitor (interval {interval} s)"), frozen);
+    let late = late.as_secs_f32();
+    tell(&format!("pacemaker: frozen to a failed monitor (interval {interval} s, {late})"), frozen);
     pair.sh(which, &format!("fsfreeze --unfreeze {}", pair.dir(0)));
     drop(held);
     pair.wait("it is stopped and started again", START, || {

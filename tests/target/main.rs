@@ -86,6 +86,7 @@ fn main() -> std::process::ExitCode {
     suite.case("a stop ends who uses it, or leaves them alone", users);
     suite.case("a stop that another mount outlives", outlived);
     suite.case("monitor: frozen", frozen);
+    suite.case("monitor: frozen since the one before", frozen_since);
     suite.case("monitor: another node writes the block", foreign);
     suite.case("monitor: clean while mounted", released);
     suite.case("monitor: read-only", read_only);
@@ -236,6 +237,30 @@ fn frozen() {
     assert_ended(&failed, 1, &["its heartbeat stands still", "fsfreeze"]);
     // The kernel promises a write in 10 s, and one may have come right before; 6 s are watched.
     assert!(after < Duration::from_secs(16) + SLACK, "{after:?}");
+}
+
+/// Nothing was written since the monitor before: a second one says so at once.
+fn frozen_since() {
+    let stage = Stage::new();
+    stage.start("a");
+    let beat = stage.dir("beat");
+    let monitor = || stage.target("monitor", "a", &["--remember", &beat]);
+    for _ in 0..2 {
+        assert_ended(&monitor(), 0, &[]);
+    }
+    tool("fsfreeze", &["--freeze", &stage.dir("a")]);
+    // Longer than the kernel promises.
+    thread::sleep(Duration::from_secs(11));
+    let failed = monitor();
+    tool("fsfreeze", &["--unfreeze", &stage.dir("a")]);
+    assert_ended(&failed, 1, &["its heartbeat stands still: unchanged for 1"]);
+    assert!(failed.took < SLACK, "{:?}", failed.took);
+    // What was remembered is no obstacle to a heartbeat that goes on.
+    assert_ended(&monitor(), 0, &[]);
+    // A target that is well does not fail for want of a place to remember it.
+    let nowhere = stage.dir("nowhere/beat");
+    let ended = stage.target("monitor", "a", &["--remember", &nowhere]);
+    assert_ended(&ended, 0, &["cannot be written: No such file or directory"]);
 }
 
 fn foreign() {
