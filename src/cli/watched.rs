@@ -9,6 +9,7 @@ use super::common::resolve_all;
 use crate::daemon::{Discovery, ENDING, Watcher};
 
 #[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
 pub(super) struct Watched {
     /// Watch whatever is mounted on this machine, as it comes and goes
     #[arg(long)]
@@ -17,7 +18,7 @@ pub(super) struct Watched {
     #[arg(long, conflicts_with = "mounted")]
     all: bool,
     /// Block devices, images, LABEL=… or UUID=…
-    #[arg(value_name = "DEVICE", required_unless_present_any = ["mounted", "all"])]
+    #[arg(value_name = "DEVICE")]
     devices: Vec<OsString>,
 }
 

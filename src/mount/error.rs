@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::options::OptionError;
 use crate::device::{DeviceError, Plain, shown};
@@ -26,7 +27,7 @@ pub enum MountError {
     #[error("{0}{hint}", hint = device_hint(.0))]
     Device(#[from] DeviceError),
     /// The MMP block forbids it.
-    #[error("{}", refused(.path, *.mmp_block, .why, *.left_behind))]
+    #[error("{}", refused(.path, *.mmp_block, .why, *.waited, *.left_behind))]
     Refused {
         /// The device.
         path: PathBuf,
@@ -34,6 +35,8 @@ pub enum MountError {
         mmp_block: BlockNumber,
         /// Why.
         why: Refusal,
+        /// `mmp.wait`: how long it was waited for.
+        waited: Option<Duration>,
         /// Whether our own claim may still stand in the block.
         left_behind: bool,
     },
@@ -91,11 +94,22 @@ fn device_hint(error: &DeviceError) -> &'static str {
     if error.is_no_mmp() { ", and '-o mmp.mode=off' mounts without protection" } else { "" }
 }
 
-fn refused(path: &PathBuf, mmp_block: BlockNumber, why: &Refusal, left_behind: bool) -> String {
+fn refused(
+    path: &PathBuf,
+    mmp_block: BlockNumber,
+    why: &Refusal,
+    waited: Option<Duration>,
+    left_behind: bool,
+) -> String {
     let mut text = describe_refusal(path, mmp_block, why);
     match why {
         Refusal::LostRace { .. } | Refusal::NotSafe(Verdict::InUse { .. }) => {
-            text += ", or wait for that with '-o mmp.wait=SECONDS'";
+            text += &match waited {
+                None => ", or wait for that with '-o mmp.wait=SECONDS'".to_owned(),
+                Some(time) => {
+                    format!(", or wait for that longer than '-o mmp.wait={}' did", time.as_secs())
+                }
+            };
         }
         Refusal::NotSafe(Verdict::Fsck { .. }) => {
             text += &format!(

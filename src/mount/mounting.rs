@@ -110,7 +110,8 @@ impl<'a> Mounting<'a> {
             let left = if left_behind { "the MMP block is not clean" } else { "nothing was left" };
             return self.interrupted(left);
         }
-        MountError::Refused { path: self.path.clone(), mmp_block, why, left_behind }
+        let (path, waited) = (self.path.clone(), self.request.options.wait);
+        MountError::Refused { path, mmp_block, why, waited, left_behind }
     }
 
     /// Reads and watches only, until it is safe to mount; the device is as it was then.

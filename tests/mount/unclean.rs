@@ -104,7 +104,11 @@ fn in_vain(stage: &Stage) {
     let wait = Duration::from_secs(8);
     for mode in ["guard", "strict"] {
         let ended = stage.mount(&stage.b, "b", &format!("mmp.mode={mode},mmp.wait=8"));
-        assert_ended(&ended, 32, &["in use", stage.a.kernel_name()]);
+        assert_ended(
+            &ended,
+            32,
+            &["in use", stage.a.kernel_name(), "longer than '-o mmp.wait=8' did"],
+        );
         assert_took(&ended, wait, wait + Duration::from_secs(7));
     }
     // Nobody has disturbed it.

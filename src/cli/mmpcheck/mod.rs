@@ -42,6 +42,7 @@ const NAME: &str = "mmpcheck";
 #[derive(Debug, Parser)]
 #[command(name = NAME, version)]
 #[command(group(ArgGroup::new("survey").multiple(true).args(["all", "mounted", "nagios", "prometheus", "health"])))]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["devices", "all", "mounted", "health"])))]
 #[command(group(ArgGroup::new("form").args(["info", "json", "nagios", "prometheus", "health"])))]
 pub struct Arguments {
     /// Check every ext4 file system on this machine's block devices
@@ -87,7 +88,7 @@ pub struct Arguments {
     #[arg(short, long, conflicts_with = "survey")]
     verbose: bool,
     /// Block devices, images, LABEL=… or UUID=…
-    #[arg(required_unless_present_any = ["all", "mounted", "health"], value_name = "DEVICE")]
+    #[arg(value_name = "DEVICE")]
     devices: Vec<OsString>,
 }
 
