@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use super::common::fuse::{Fuse, Mood};
 use super::common::image::Image;
-use super::common::program::{Running, command};
+use super::common::program::{Running, command, tool};
 use super::common::suite::Suite;
 use super::losing::{COMMAND, command_of};
 use super::{GUARD, SLACK};
@@ -24,6 +24,7 @@ pub(super) fn cases(suite: &mut Suite) {
     suite.case("stopped_mmprun_ends_its_command_with_the_lease", || outlived(Signal::SIGSTOP));
     suite.case("killed_mmprun_ends_its_command", || outlived(Signal::SIGKILL));
     suite.case("killed_guardian_ends_the_command", guardian_killed);
+    suite.case("signals_to_the_guardian_change_nothing", guardian_signalled);
     suite.case("stopped_guardian_does_not_spare_the_command", guardian_stopped);
     suite.case("stopped_from_the_terminal_it_goes_on", stopped_from_terminal);
     suite.case("stopped_by_a_signal_it_stays_stopped_and_held", stopped_by_signal);
@@ -81,6 +82,27 @@ fn guardian_killed() {
     gone(command, SLACK);
     let ended = holder.end(SLACK);
     assert_eq!(ended.code, 123, "{}", ended.err);
+}
+
+/// Who signals all processes of a group means the command. 34 is the first real-time signal.
+fn guardian_signalled() {
+    let image = Image::new();
+    let mut holder = Running::start("mmprun", &[&[image.name()], &COMMAND[..]].concat());
+    holder.wait_for("pid=", GUARD + SLACK);
+    let (command, guardian) = (command_of(&holder.err()), guardian_of(holder.pid()));
+    for signal in ["HUP", "INT", "TERM", "USR1", "PIPE", "ALRM", "34", "64"] {
+        tool("kill", &["-s", signal, &guardian.to_string()]);
+    }
+    let before = image.block().sequence();
+    thread::sleep(Duration::from_secs(3));
+    assert_ne!(image.block().sequence(), before, "{}", holder.err());
+    assert_eq!(guardian_of(holder.pid()), guardian);
+    // It heeds the holder as before: the command is ended, and the block left clean.
+    kill(command, None).expect("the command lives");
+    holder.signal(Signal::SIGTERM);
+    let ended = holder.end(SLACK);
+    assert!(is_dead(command), "{}", ended.err);
+    assert_eq!(image.block().sequence(), Sequence::Clean, "{}", ended.err);
 }
 
 /// The disk hangs and the guardian does nothing: mmprun itself kills the command.
