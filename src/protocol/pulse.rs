@@ -2,8 +2,8 @@
 //!
 //! Seen from this machine, whose kernel writes the block every update interval: each watch sees it
 //! change, so that one that begins after the heartbeat has stopped is never deceived by how lately
-//! that was. What the watch before it saw tells that at once, where nothing was written since. Reads
-//! only. It tells what is seen, not that nobody else can be writing.
+//! that was. What the watch before it saw tells that within a second, where nothing was written since.
+//! Reads only. It tells what is seen, not that nobody else can be writing.
 
 use std::time::Duration;
 
@@ -125,13 +125,14 @@ impl PulseWatch {
     /// Until when the block may stay as it is. What a kernel promises is the check interval, from
     /// the write on, and what it does is a write every update interval, or every half check interval
     /// where its writes are slow. The first counts by a clock that may have been set meanwhile; so
-    /// the second is always waited for, `since` the block was first seen.
+    /// the second is always waited for, `since` the block was first seen. That an earlier watch saw it
+    /// is not enough: a disk that hung until now may give what was read before what was written.
     fn allowed(&self, block: &MmpBlock, since: Instant, now: Now) -> Instant {
         let told = self.ours(block).map_or(0, |_| block.check_interval());
         let check = effective_interval(self.request.update_interval, told);
         let beat = self.request.update_interval.max(check.div_ceil(2));
         let left = seconds(check).saturating_sub(self.age(block, now).unwrap_or_default());
-        (now.instant + left).max(since + (seconds(beat) + LATE))
+        (now.instant + left.max(LATE)).max(since + (seconds(beat) + LATE))
     }
 
     /// Another look at the same content, asked for at `submitted`: a read may return what was there
@@ -310,8 +311,7 @@ mod tests {
             (1000, 500, 6),
             (1000, -500, 10),
         ] {
-            let still = block("here", Sequence::Active(7), written);
-            let (pulse, took) = run(None, skew, |_| Ok(still.clone()));
+            let (pulse, took) = run(None, skew, |_| Ok(still(written)));
             assert!(matches!(pulse, Pulse::Still { .. }), "{pulse:?}");
             assert_eq!(took, seconds, "{written} {skew}");
         }
@@ -335,10 +335,14 @@ mod tests {
         assert!(matches!(on(read(1061), 1061), Action::Done(Pulse::Still { .. })));
     }
 
+    fn still(written: u64) -> MmpBlock {
+        block("here", Sequence::Active(7), written)
+    }
+
     #[test]
     fn what_stands_still_since_an_earlier_watch_is_not_waited_for_again() {
         for (last, written, skew, seconds) in [
-            (beat(7, 990), 990, 0, 0),
+            (beat(7, 990), 990, 0, 1),
             (beat(7, 996), 996, 0, 6),
             (beat(7, 997), 990, 0, 3),
             // The clock was set back, and nothing is known of the promise.
@@ -347,11 +351,15 @@ mod tests {
             (beat(6, 990), 990, 0, 6),
             (beat(7, 2000), 990, 0, 6),
         ] {
-            let still = block("here", Sequence::Active(7), written);
-            let (pulse, took) = run_after(last, None, skew, |_| Ok(still.clone()));
+            let (pulse, took) = run_after(last, None, skew, |_| Ok(still(written)));
             assert!(matches!(pulse, Pulse::Still { .. }), "{pulse:?}");
             assert_eq!(took, seconds, "{last:?} {written} {skew}");
         }
+        // The disk hung, for the kernel too, and is well again: its write comes at once.
+        let (pulse, took) =
+            run_after(beat(7, 990), None, 0, |s| Ok(if s < 1001 { still(990) } else { ours(s) }));
+        assert!(matches!(pulse, Pulse::Beating { .. }), "{pulse:?}");
+        assert_eq!(took, 1);
         // What is somebody else's is not known from before.
         let (pulse, took) =
             run_after(beat(7, 990), None, 0, |_| Ok(block("there", Sequence::Active(7), 990)));

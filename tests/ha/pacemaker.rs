@@ -354,8 +354,8 @@ fn failures(pair: &Pair) -> String {
     pair.run(0, &["crm_mon", "-1"]).out
 }
 
-/// `interval` is the monitor's, and the file system is frozen `late` after one. The next sees at once
-/// that nothing was written since; or, after a write, watches for the beat that should follow.
+/// `interval` is the monitor's, and the file system is frozen `late` after one. The next sees in a
+/// second that nothing was written since; or, after a write, watches for the beat that should follow.
 fn frozen(interval: u32, late: Duration) {
     let (pair, which) = unfenced(interval);
     let dir = pair.outside(which, &pair.dir(0));
