@@ -20,6 +20,9 @@ use crate::protocol::{Instant, IoFault, ReadError, ReadResult};
 /// How long a superblock is relied on.
 const SUPERBLOCK_AGE: Duration = Duration::from_secs(30);
 
+/// The fault of a device that is smaller than it was, or nothing at all.
+const GONE: IoFault = IoFault(Errno::ENXIO as i32);
+
 /// What is known of a device beside its block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
@@ -112,6 +115,11 @@ fn refresh(
             let (submitted, result) = (now().instant, Err(ReadError::Io(fault(&source))));
             ControlFlow::Break(Glimpse::Looked { submitted, result })
         }
+        // A path that leads to nothing any more: a loop device that was detached is left without size.
+        Err(DeviceError::TooSmall { .. }) if known.is_some() => {
+            let (submitted, result) = (now().instant, Err(ReadError::Io(GONE)));
+            ControlFlow::Break(Glimpse::Looked { submitted, result })
+        }
         Err(error) => {
             *known = None;
             ControlFlow::Break(Glimpse::Nothing(error))
@@ -130,7 +138,7 @@ fn look(path: &Path, superblock: &Superblock) -> Result<ReadResult, DeviceError>
         }
         Err(error @ DeviceError::Open { .. }) => Err(error),
         // Smaller than it was.
-        Err(_) => Ok(Err(ReadError::Io(IoFault(Errno::ENXIO as i32)))),
+        Err(_) => Ok(Err(ReadError::Io(GONE))),
     }
 }
 

@@ -56,6 +56,8 @@ pub enum Incident {
     Signal(Signal),
     /// A device, by its path, is watched from here on.
     Watched(PathBuf),
+    /// On a device that is watched there is another file system than before; its alarms are cleared.
+    Replaced(PathBuf),
     /// There is nothing to watch on a device that was named or watched; its alarms are cleared.
     Nothing(PathBuf, DeviceError),
     /// A device is no longer there, or no longer mounted; its alarms are cleared.
@@ -76,6 +78,8 @@ pub struct WatchedDevice {
     place: Option<PathBuf>,
     facts: Option<Facts>,
     answered: bool,
+    /// Why it could not be opened, if discovery found it.
+    unopened: Option<DeviceError>,
     sentinel: Sentinel,
     /// When the look under way was due.
     due: Instant,
@@ -244,9 +248,18 @@ impl Watcher {
         let due = now().instant;
         let sentinel = Sentinel::new(0, &self.node);
         let place = if named { kernel_path(&path) } else { None };
-        let (facts, answered) = (None, false);
-        let mut device =
-            WatchedDevice { number, path, named, place, facts, answered, sentinel, due, orders };
+        let mut device = WatchedDevice {
+            number,
+            path,
+            named,
+            place,
+            facts: None,
+            answered: false,
+            unopened: None,
+            sentinel,
+            due,
+            orders,
+        };
         device.order(due);
         self.devices.push(device);
         Ok(())
@@ -255,6 +268,14 @@ impl Watcher {
     /// The devices that were named, in their order, and then those that were found.
     pub fn devices(&self) -> impl Iterator<Item = &WatchedDevice> {
         self.devices.iter().filter(|device| device.named || device.is_watched())
+    }
+
+    /// Why those that were found and are not among them could not be opened, and whether there is
+    /// none that could.
+    pub fn unopened(&self) -> (Vec<&DeviceError>, bool) {
+        let why = |device: &WatchedDevice| device.unopened.is_some();
+        let none = self.devices.iter().all(why);
+        (self.devices.iter().filter_map(|device| device.unopened.as_ref()).collect(), none)
     }
 
     /// Whether every device has been looked at once, as far as they answer.
@@ -394,6 +415,8 @@ impl Watcher {
                 let retry = if device.named { RETRY_NAMED } else { RETRY };
                 if told {
                     self.incidents.push_back(Incident::Nothing(device.path.clone(), error));
+                } else if matches!(error, DeviceError::Open { .. }) {
+                    device.unopened = Some(error);
                 }
                 now().instant + retry
             }
@@ -404,12 +427,14 @@ impl Watcher {
     }
 
     fn learn(&mut self, index: usize, facts: Facts) {
+        self.devices[index].unopened = None;
         let before = self.devices[index].facts.take();
         let same = before
             .as_ref()
             .is_none_or(|before| (before.uuid, before.mmp_block) == (facts.uuid, facts.mmp_block));
         if !same {
             self.clear(index);
+            self.incidents.push_back(Incident::Replaced(self.devices[index].path.clone()));
         }
         let device = &mut self.devices[index];
         let update_interval = facts.update_interval;

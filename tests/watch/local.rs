@@ -1,15 +1,18 @@
 //! What is mounted on this machine: frozen, given up, coming and going.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
+use tempfile::TempDir;
 
 use super::common::image::Image;
 use super::common::loops::{Loop, Mount};
-use super::common::program::{Running, run, tool};
+use super::common::program::{Running, assert_ended, command, ended, run, tool};
 use super::common::suite::Suite;
 use super::{KERNEL_GUARD, SLACK, UPDATE, alarms, told, watch};
 
@@ -19,6 +22,8 @@ pub(super) fn cases(suite: &mut Suite) {
     suite.case("local/read_only_because_asked_for", read_only);
     suite.case("local/mounts_come_and_go", come_and_go);
     suite.case("local/watched_devices_can_be_detached", detached);
+    suite.case("local/another_file_system_in_its_place", replaced);
+    suite.case("local/what_cannot_be_opened_is_not_watched_in_silence", unopened);
     suite.case("local/a_crashed_holder_is_silent", crashed);
 }
 
@@ -95,11 +100,11 @@ fn come_and_go() {
     assert_eq!(of_ours.len(), 2, "{of_ours:?}");
 }
 
-/// A device that is watched is not in use.
+/// A device that is watched is not in use; that it is gone is an alarm.
 fn detached() {
     let image = Image::with(&[], "64M");
     let device = Loop::new(image.path());
-    let watch = watch(device.path());
+    let mut watch = watch(device.path());
     // A look may be under way: the kernel then detaches it when that is over.
     device.detach();
     let event = Instant::now();
@@ -107,7 +112,30 @@ fn detached() {
         assert!(event.elapsed() < SLACK, "still bound");
         thread::sleep(Duration::from_millis(20));
     }
-    drop(watch);
+    told(&mut watch, "it is gone from this machine; check the paths", event, 2 * UPDATE);
+}
+
+/// As long as the superblock is relied on, 30 s, it may go unseen.
+fn replaced() {
+    let image = Image::with(&[], "64M");
+    let mut watch = watch(image.path());
+    let other = Image::with(&[], "64M");
+    fs::copy(other.path(), image.path()).expect("copy");
+    let seen = Duration::from_secs(30) + SLACK;
+    told(&mut watch, "another file system than before is there", Instant::now(), seen);
+}
+
+fn unopened() {
+    const NOBODY: u32 = 65534;
+    let image = Image::with(&[], "64M");
+    let _device = Loop::new(image.path());
+    let folder = TempDir::new().expect("folder");
+    let mmpd = folder.path().join("mmpd");
+    fs::copy(command("mmpd", &[""]).get_program(), &mmpd).expect("copy");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("chmod");
+    let watch = ["watch", "--all", "--for", "1min"];
+    let ended = ended(Command::new(mmpd).args(watch).uid(NOBODY).gid(NOBODY));
+    assert_ended(&ended, 2, &["cannot open: Permission denied", "it takes root"]);
 }
 
 /// The block is left as a crash leaves it.

@@ -83,7 +83,7 @@ impl Watching<'_> {
             if end.is_some_and(|end| end <= instant) {
                 return Ok(if self.alarmed { REFUSED } else { DONE });
             }
-            self.get_ready();
+            self.get_ready()?;
             self.write_metrics(instant)?;
             reap();
             let watchdog = self.manager.alive(instant);
@@ -98,6 +98,9 @@ impl Watching<'_> {
                     return Ok(DONE);
                 }
                 Incident::Watched(path) => self.tell(&path, "watched"),
+                Incident::Replaced(path) => {
+                    self.tell(&path, "another file system than before is there; watched");
+                }
                 Incident::Gone(path) => self.tell(&path, "gone; no longer watched"),
                 Incident::Nothing(_, error) if self.ready => {
                     self.progress
@@ -117,8 +120,17 @@ impl Watching<'_> {
         self.progress.complain(NAME, format!("{}: {what}", shown(path)));
     }
 
-    fn get_ready(&mut self) {
+    fn get_ready(&mut self) -> anyhow::Result<()> {
         if !self.ready && self.watcher.is_ready() {
+            let (unopened, none_opened) = self.watcher.unopened();
+            if let Some(error) = unopened.first()
+                && none_opened
+            {
+                bail!("{error}, nor can any other be opened; it takes root to watch devices");
+            }
+            for error in unopened {
+                self.progress.complain(NAME, format!("{error}; not watched"));
+            }
             self.ready = true;
             self.manager.ready();
         }
@@ -132,6 +144,7 @@ impl Watching<'_> {
                 self.status = status;
             }
         }
+        Ok(())
     }
 
     fn write_metrics(&mut self, instant: Instant) -> anyhow::Result<()> {
