@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use super::common::{duration, run};
@@ -91,7 +92,7 @@ enum Job {
     /// Exit status: 0 it is gone; 1 it writes; 2 that cannot be told, or wrong usage.
     Gone {
         /// Its host name, as it stands in MMP blocks
-        #[arg(value_name = "HOST")]
+        #[arg(value_name = "HOST", value_parser = OsStringValueParser::new().try_map(host))]
         host: OsString,
         /// All devices it can have
         #[arg(required = true, value_name = "DEVICE")]
@@ -100,6 +101,11 @@ enum Job {
         #[arg(long, value_name = "NAME")]
         node: Option<OsString>,
     },
+}
+
+/// No host is always gone.
+fn host(name: OsString) -> Result<OsString, &'static str> {
+    if name.is_empty() { Err("a host name is wanted") } else { Ok(name) }
 }
 
 #[derive(Args, Debug)]
@@ -264,7 +270,7 @@ fn describe(pulse: &Pulse) -> String {
         ),
         Pulse::Foreign { block } => format!(
             "mounted here, but its MMP block is written by {}: two nodes may be using this file \
-             system. Stop both and run e2fsck",
+             system. Stop both and run 'e2fsck -f'",
             Holder(block),
         ),
         Pulse::Released { block } => format!(

@@ -122,8 +122,8 @@ pub enum DeviceError {
         /// The device.
         path: PathBuf,
     },
-    /// A `LABEL=` or `UUID=` matches nothing, or more than one device.
-    #[error("{}: {why}", shown(.spec))]
+    /// A name is empty, or a `LABEL=` or `UUID=` matches nothing, or more than one device.
+    #[error("{}{}{why}", shown(.spec), if .spec.is_empty() { "" } else { ": " })]
     Name {
         /// What was asked for.
         spec: OsString,
@@ -136,11 +136,31 @@ pub enum DeviceError {
 fn superblock_hint(path: &Path, error: &SuperblockError) -> String {
     match error {
         SuperblockError::NoMmp => format!("; 'mmptune -O mmp {}' turns it on", shown(path)),
+        SuperblockError::Checksum { .. } => {
+            format!("; 'e2fsck {}' repairs it from a backup", shown(path))
+        }
         _ => String::new(),
     }
 }
 
 impl DeviceError {
+    /// The same, of a device that is known by another name.
+    pub fn named(mut self, name: &Path) -> Self {
+        match &mut self {
+            DeviceError::Open { path, .. }
+            | DeviceError::NotADevice { path, .. }
+            | DeviceError::Busy { path, .. }
+            | DeviceError::Read { path, .. }
+            | DeviceError::TooSmall { path, .. }
+            | DeviceError::Superblock { path, .. }
+            | DeviceError::Sector { path, .. }
+            | DeviceError::Loop { path, .. }
+            | DeviceError::StalePage { path } => *path = name.into(),
+            DeviceError::Name { .. } => {}
+        }
+        self
+    }
+
     /// Whether the device is fine but has no MMP.
     pub fn is_no_mmp(&self) -> bool {
         matches!(self, DeviceError::Superblock { source: SuperblockError::NoMmp, .. })

@@ -25,7 +25,7 @@ pub use local::{KernelWriter, LocalView, mounted_among};
 pub use loopdev::LoopDevice;
 pub use mmp::MmpDevice;
 pub use name::{format_uuid, resolve};
-pub use sysfs::{device_number, is_read_only, kernel_name, kernel_path};
+pub use sysfs::{device_number, image_behind, is_read_only, kernel_name, kernel_path};
 pub use users::{MountPoint, mounted_on, mounts_of};
 pub use writer::Writer;
 

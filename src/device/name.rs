@@ -31,14 +31,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const STACK: usize = 256 * 1024;
 
 /// The path of the device that `spec` means: a path as it is; a tag by udev's link, or else, for a
-/// label or a UUID, by reading the superblock of every block device. More than one match is an
-/// error, as is one that may be behind a device that does not answer: which of them is meant must not
-/// be guessed.
+/// label or a UUID, by reading the superblock of every block device. An empty name is an error, as is
+/// more than one match, or one that may be behind a device that does not answer: which of them is
+/// meant must not be guessed.
 pub fn resolve(spec: &OsStr) -> Result<PathBuf, DeviceError> {
     let bytes = spec.as_bytes();
+    let empty = || DeviceError::Name { spec: spec.to_owned(), why: "no name is given".to_owned() };
+    if bytes.is_empty() {
+        return Err(empty());
+    }
     for (tag, folder) in TAGS {
         if let Some(value) = bytes.strip_prefix(tag.as_bytes()) {
             let value = unquote(value);
+            // Many a file system has no label, and a script may have none to ask for.
+            if value.is_empty() {
+                return Err(empty());
+            }
             let link = Path::new(folder).join(OsString::from_vec(encode(value)));
             return if link.exists() { Ok(link) } else { search(spec, tag, value) };
         }
@@ -203,6 +211,9 @@ mod tests {
     #[test]
     fn a_path_is_a_path() {
         assert_eq!(resolve(OsStr::new("/dev/sdb")).expect("path"), Path::new("/dev/sdb"));
-        assert!(matches!(resolve(OsStr::new("PARTUUID=none")), Err(DeviceError::Name { .. })));
+        for spec in ["", "LABEL=", "LABEL=\"\"", "UUID=", "PARTUUID=none"] {
+            let resolved = resolve(OsStr::new(spec));
+            assert!(matches!(resolved, Err(DeviceError::Name { .. })), "{spec}: {resolved:?}");
+        }
     }
 }

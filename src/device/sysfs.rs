@@ -2,7 +2,9 @@
 //!
 //! Asks only the kernel's tables, so that no device can delay it.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,15 @@ pub fn kernel_path(path: &Path) -> Option<PathBuf> {
 pub fn kernel_name(path: &Path) -> Option<String> {
     let name = kernel_path(path)?.file_name()?.to_string_lossy().replace('!', "/");
     Some(name)
+}
+
+/// The image behind a loop device that is unbound with its last user. Such a device is no name to
+/// act on later: its number may be another image's by then.
+pub fn image_behind(path: &Path) -> Option<PathBuf> {
+    let about = kernel_path(path)?.join("loop");
+    let goes_away = fs::read(about.join("autoclear")).ok()?.starts_with(b"1");
+    let image = fs::read(about.join("backing_file")).ok()?;
+    goes_away.then(|| OsStr::from_bytes(image.trim_ascii_end()).into())
 }
 
 /// Whether the kernel lets nobody write a block device.

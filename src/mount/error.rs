@@ -49,7 +49,7 @@ pub enum MountError {
         block: MmpBlock,
     },
     /// It was mounted, and so it was elsewhere.
-    #[error("{}: two nodes write its MMP block: {}, and {}; {outcome}. Stop both and run e2fsck", shown(.path), Holder(.one), Holder(.other))]
+    #[error("{}: two nodes write its MMP block: {}, and {}; {outcome}. Stop both and run 'e2fsck -f'", shown(.path), Holder(.one), Holder(.other))]
     SecondWriter {
         /// The device.
         path: PathBuf,

@@ -8,7 +8,7 @@ use super::remount::mounted_source;
 use super::request::Request;
 use super::source::Source;
 use crate::daemon::{Alarm, Interrupt, now};
-use crate::device::Writer;
+use crate::device::{Writer, image_behind};
 use crate::protocol::POLL;
 use crate::report::exit::MOUNT_FAILED;
 use crate::report::seconds_text;
@@ -30,8 +30,14 @@ pub fn mount(mut request: Request, interrupt: &Interrupt) -> Result<u8, MountErr
         true => mounted_source(&request)?,
         false => Source::open(&request.spec, &mut request.options, read_only)?,
     };
-    let mut mounting = Mounting::new(&request, source.path(), interrupt)?;
-    if remount { mounting.remount(read_only) } else { mounting.run(read_only) }
+    let path = source.path();
+    let name = image_behind(path).unwrap_or_else(|| path.to_owned());
+    let mut mounting = Mounting::new(&request, path, &name, interrupt)?;
+    let done = if remount { mounting.remount(read_only) } else { mounting.run(read_only) };
+    done.map_err(|error| match error {
+        MountError::Device(error) => MountError::Device(error.named(&name)),
+        error => error,
+    })
 }
 
 impl Mounting<'_> {

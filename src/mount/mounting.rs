@@ -27,6 +27,8 @@ pub(super) struct Mounting<'a> {
     pub(super) request: &'a Request,
     pub(super) real: RealMount,
     pub(super) path: PathBuf,
+    /// What it is called before people.
+    pub(super) name: PathBuf,
     /// How often the device was mounted there already.
     before: usize,
     began: Instant,
@@ -38,10 +40,11 @@ pub(super) struct Mounting<'a> {
 }
 
 impl<'a> Mounting<'a> {
-    /// Nothing is done yet; `path` is the device.
+    /// Nothing is done yet; `path` is the device, `name` what it is called before people.
     pub(super) fn new(
         request: &'a Request,
         path: &Path,
+        name: &Path,
         interrupt: &Interrupt,
     ) -> io::Result<Self> {
         let began = now().instant;
@@ -49,11 +52,12 @@ impl<'a> Mounting<'a> {
             request,
             real: request.real(path.to_owned()),
             path: path.to_owned(),
+            name: name.to_owned(),
             before: 0,
             began,
             patience: began + request.options.wait.unwrap_or_default(),
             alarm: Alarm::new(interrupt.stop())?,
-            line: Progress::new(true).line(path, 0),
+            line: Progress::new(true).line(name, 0),
             narrator: Narrator::default(),
         };
         mounting.before = mounting.mounts().len();
@@ -73,7 +77,7 @@ impl<'a> Mounting<'a> {
     }
 
     pub(super) fn say(&self, text: &str) {
-        complain(self.request.program, format!("{}: {text}", shown(&self.path)));
+        complain(self.request.program, format!("{}: {text}", shown(&self.name)));
     }
 
     /// Tells a step and its time, where that is wanted.
@@ -97,7 +101,7 @@ impl<'a> Mounting<'a> {
     }
 
     pub(super) fn interrupted(&self, outcome: &str) -> MountError {
-        MountError::Interrupted { path: self.path.clone(), outcome: outcome.to_owned() }
+        MountError::Interrupted { path: self.name.clone(), outcome: outcome.to_owned() }
     }
 
     pub(super) fn refused(
@@ -110,7 +114,7 @@ impl<'a> Mounting<'a> {
             let left = if left_behind { "the MMP block is not clean" } else { "nothing was left" };
             return self.interrupted(left);
         }
-        let (path, waited) = (self.path.clone(), self.request.options.wait);
+        let (path, waited) = (self.name.clone(), self.request.options.wait);
         MountError::Refused { path, mmp_block, why, waited, left_behind }
     }
 

@@ -213,7 +213,7 @@ impl Mounting<'_> {
             Ok(block)
                 if matches!(block.sequence(), Sequence::Active(_)) && before != Some(&block) =>
             {
-                Err(MountError::Taken { path: self.path.clone(), block })
+                Err(MountError::Taken { path: self.name.clone(), block })
             }
             _ => Ok(Attempt::Ended(code)),
         }
@@ -235,7 +235,7 @@ impl Mounting<'_> {
             "mounted, but not within the time that was guarded; watching that nobody else did",
         );
         let mut confirm = Confirm::new(device.area().update_interval);
-        let path = self.path.clone();
+        let path = self.name.clone();
         match self.drive(&mut confirm, device)? {
             Confirmation::Alone => {
                 self.step("nobody else writes the MMP block");

@@ -324,6 +324,9 @@ fn gone() {
         let more = unused.path().as_os_str();
         run("mmptarget", &[&arguments[..], &[more]].concat())
     };
+    // A name that a script failed to fill in.
+    let unnamed = run("mmptarget", &["gone", "", stage.b.name()]);
+    assert_ended(&unnamed, 2, &["a host name is wanted"]);
     let alive = ask(stage.b.path());
     assert_ended(&alive, 1, &["is not gone", "the MMP block changed within"]);
     // What this machine writes itself is not the other node's doing, be the name the same.
