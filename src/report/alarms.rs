@@ -67,8 +67,8 @@ pub fn alarm_meaning(alarm: Alarm) -> &'static str {
 pub fn alarm_advice(alarm: Alarm) -> &'static str {
     match alarm {
         Alarm::SecondWriter => {
-            "stop both at once, without unmounting where that can be (power off), then run e2fsck \
-             on one"
+            "stop both at once, without unmounting where that can be (power off), then run \
+             'e2fsck -f' on one"
         }
         Alarm::CleanWhileMounted => {
             "see the kernel's log; unmount it here before another node mounts it"
@@ -83,7 +83,7 @@ pub fn alarm_advice(alarm: Alarm) -> &'static str {
         Alarm::Unreadable => "check the paths to the disk",
         Alarm::FsckDead => {
             "look on the node named whether e2fsck still runs, perhaps at a question; only if not, \
-             free it with 'mmptune -f -E clear_mmp'"
+             free it with 'mmptune -f -E clear_mmp', then run 'e2fsck -f'"
         }
         Alarm::FsckAlive => "wait for it",
         Alarm::ClockSkew => "see whether both keep time by the same source",

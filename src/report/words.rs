@@ -90,7 +90,7 @@ pub fn describe_verdict(path: &Path, mmp_block: BlockNumber, verdict: &Verdict) 
         Verdict::Fsck { block } => format!(
             "{device}: fsck: not safe to mount; {} began e2fsck or a change. Look on that node \
              whether it still runs, perhaps at a question; only if not, free it with \
-             'mmptune -f -E clear_mmp {device}', then run e2fsck",
+             'mmptune -f -E clear_mmp {device}', then run 'e2fsck -f'",
             Holder(block),
         ),
         Verdict::Unknown { block } => format!(
@@ -177,7 +177,7 @@ pub fn describe_loss(path: &Path, loss: &Loss) -> String {
     match loss {
         Loss::SecondWriter { found } => format!(
             "{device}: lost: {} goes on writing the MMP block; two nodes may be using this file \
-             system: stop both and run e2fsck",
+             system: stop both and run 'e2fsck -f'",
             Holder(found),
         ),
         Loss::Gone { why } => format!(

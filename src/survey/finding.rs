@@ -213,7 +213,7 @@ fn of_mount(path: &Path, state: &State, filesystem: &FileSystem, node: &[u8]) ->
         (Mounted::ReadWrite, Verdict::InUse { block, .. }) if !is_ours(block, filesystem, node) => {
             let text = format!(
                 "mounted {place}, but it is {} that writes the MMP block: two may be using this \
-                 file system. Stop both, then run e2fsck",
+                 file system. Stop both, then run 'e2fsck -f'",
                 Holder(block),
             );
             (FOREIGN_HOLDER, text)

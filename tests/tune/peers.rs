@@ -95,6 +95,7 @@ fn a_killed_e2fsck_is_cleared() {
     assert_eq!(ended.code, 0, "{ended:?}");
     // One that waits at a question does not.
     assert!(ended.err.contains("waits at a question"), "{ended:?}");
+    assert!(ended.err.contains("cleared; run 'e2fsck -f "), "{ended:?}");
     // A living e2fsck writes once a minute.
     assert!(ended.took >= Duration::from_secs(66), "{ended:?}");
     assert_eq!(sequence(&image), "ff4d4d50");

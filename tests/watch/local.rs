@@ -1,6 +1,6 @@
 //! What is mounted on this machine: frozen, given up, coming and going.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -22,6 +22,7 @@ pub(super) fn cases(suite: &mut Suite) {
     suite.case("local/read_only_because_asked_for", read_only);
     suite.case("local/mounts_come_and_go", come_and_go);
     suite.case("local/watched_devices_can_be_detached", detached);
+    suite.case("local/what_is_gone_is_unreadable", gone);
     suite.case("local/another_file_system_in_its_place", replaced);
     suite.case("local/what_cannot_be_opened_is_not_watched_in_silence", unopened);
     suite.case("local/a_crashed_holder_is_silent", crashed);
@@ -100,19 +101,28 @@ fn come_and_go() {
     assert_eq!(of_ours.len(), 2, "{of_ours:?}");
 }
 
-/// A device that is watched is not in use; that it is gone is an alarm.
+/// A device that is watched is not in use.
 fn detached() {
     let image = Image::with(&[], "64M");
     let device = Loop::new(image.path());
-    let mut watch = watch(device.path());
-    // A look may be under way: the kernel then detaches it when that is over.
+    let watch = watch(device.path());
+    // A look may be under way: the kernel then detaches it when that is over. Somebody else may
+    // have it for another image right after.
     device.detach();
     let event = Instant::now();
     while !run("losetup", &["--associated", image.name()]).out.is_empty() {
         assert!(event.elapsed() < SLACK, "still bound");
         thread::sleep(Duration::from_millis(20));
     }
-    told(&mut watch, "it is gone from this machine; check the paths", event, 2 * UPDATE);
+    drop(watch);
+}
+
+/// Without size, as a loop device is that was detached.
+fn gone() {
+    let image = Image::with(&[], "64M");
+    let mut watch = watch(image.path());
+    OpenOptions::new().write(true).open(image.path()).expect("open").set_len(0).expect("truncate");
+    told(&mut watch, "it is gone from this machine; check the paths", Instant::now(), 2 * UPDATE);
 }
 
 /// As long as the superblock is relied on, 30 s, it may go unseen.

@@ -72,6 +72,10 @@ impl Work {
             self.write(&plan, &mut writer, |_, _| Ok(()))?;
             plan.after().clone()
         };
+        if self.change.clear {
+            let device = shown(&self.path);
+            self.warn(format!("cleared; run 'e2fsck -f {device}' before anybody mounts it"));
+        }
         Ok(self.outcome(before, Some(after)))
     }
 
