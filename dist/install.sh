@@ -55,6 +55,8 @@ all 755 "$HADIR" dist/heartbeat/*
 all 755 "$STONITHDIR" dist/stonith/mmp
 all 755 "$PREFIX/sbin" dist/stonith/fence_*
 
-all 644 "$doc" README.md CHANGELOG.md SECURITY.md
+all 644 "$doc" README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-*
 all 644 "$doc/docs" docs/*.md docs/*.svg docs/*.json
+# README and CONTRIBUTING refer to it.
+all 644 "$doc/man" man/mmp.7.md
 all 644 "$doc/examples" dist/systemd/*.mount dist/cron/*

@@ -11,6 +11,9 @@ make --no-print-directory install DESTDIR="$PWD/$stage/root" PREFIX=/usr MOUNTDI
 for file in "$stage"/root/usr/sbin/*; do
     case $(head -c4 "$file") in *ELF*) strip --strip-unneeded "$file" ;; esac
 done
+# A .deb has its copyright file, an .rpm a folder for licences.
+mkdir "$stage/licenses"
+mv "$stage"/root/usr/share/doc/mmp-utils/LICENSE-* "$stage/licenses"
 mv "$stage/root/usr/share/doc/mmp-utils/CHANGELOG.md" "$stage/root/usr/share/doc/mmp-utils/changelog"
 find "$stage/root/usr/share/man" "$stage/root/usr/share/doc/mmp-utils/changelog" -type f \
     -exec gzip -9n {} +

@@ -122,11 +122,11 @@ fn options(command: &Command) -> String {
     list.to_owned()
 }
 
-/// What the help says before its exit status.
+/// What the help says first. Of a single paragraph the parser takes the full stop away.
 fn about(command: &Command) -> String {
-    let about = command.get_long_about().or_else(|| command.get_about());
-    let about = about.map(ToString::to_string).unwrap_or_default();
-    about.split("\n\nExit status").next().unwrap_or_default().to_owned()
+    let whole = command.get_long_about().map(ToString::to_string);
+    let only = || format!("{}.", command.get_about().map(ToString::to_string).unwrap_or_default());
+    whole.unwrap_or_else(only)
 }
 
 fn subcommand(command: &Command) -> String {
@@ -136,15 +136,12 @@ fn subcommand(command: &Command) -> String {
     format!(".SS {}\n{}\n{options}", escape(&name), paragraphs.join("\n.PP\n"))
 }
 
-/// The help's `Exit status: CODE meaning; CODE meaning.` as a list; one for each command whose
-/// codes differ.
+/// The list that ends the help; one for each command whose codes differ.
 fn exit_status(command: &Command) -> String {
-    let mut lists: Vec<(String, Vec<String>)> = Vec::new();
+    let mut lists: Vec<(String, String)> = Vec::new();
     for form in forms(command) {
-        let text = form.get_long_about().map(ToString::to_string).unwrap_or_default();
-        let Some((_, status)) = text.split_once("Exit status") else { continue };
-        let (_, status) = status.split_once(':').expect("a colon after 'Exit status'");
-        let list: Vec<_> = status.trim().trim_end_matches('.').split("; ").map(entry).collect();
+        let Some(help) = form.get_after_long_help().map(ToString::to_string) else { continue };
+        let list = exit_codes(&help);
         let name = form.get_bin_name().unwrap_or_else(|| form.get_name()).to_owned();
         match lists.iter_mut().find(|(_, known)| *known == list) {
             Some((names, _)) => *names += &format!(", {name}"),
@@ -152,19 +149,24 @@ fn exit_status(command: &Command) -> String {
         }
     }
     if let [(_, only)] = &lists[..] {
-        return only.concat();
+        return only.clone();
     }
-    let list = |(names, list): &(String, Vec<String>)| format!(".SS {names}\n{}", list.concat());
-    lists.iter().map(list).collect()
+    lists.iter().map(|(names, list)| format!(".SS {names}\n{list}")).collect()
 }
 
-fn entry(entry: &str) -> String {
-    match entry.split_once(' ') {
-        Some((code, meaning)) if code.bytes().all(|byte| byte.is_ascii_digit()) => {
-            format!(".TP\n\\fB{code}\\fR\n{}\n", escape(meaning))
-        }
-        _ => format!(".TP\notherwise\n{}\n", escape(entry)),
+/// `Exit status:`, a line `  CODE  meaning` for each, and what is to be said of all of them.
+fn exit_codes(help: &str) -> String {
+    let (codes, remarks): (Vec<_>, Vec<_>) =
+        help.lines().skip(1).partition(|line| line.starts_with(' '));
+    let entry = |line: &str| {
+        let (code, meaning) = line.trim_start().split_once("  ").expect("a code and its meaning");
+        format!(".TP\n\\fB{}\\fR\n{}\n", escape(code), escape(meaning.trim_start()))
+    };
+    let mut list: String = codes.into_iter().map(entry).collect();
+    if !remarks.is_empty() {
+        list += &format!(".PP\n{}\n", escape(&remarks.join("\n")));
     }
+    list
 }
 
 /// Other characters than ASCII by their names, which every formatter knows.

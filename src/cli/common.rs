@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::device::{DeviceError, Plain, kernel, resolve};
-use crate::layout::Escaped;
+use crate::device::{DeviceError, MmpDevice, Plain, Reader, kernel, resolve};
+use crate::layout::{Escaped, MmpBlock};
 use crate::report::{complain, emit};
 
 /// Parses the command line and runs `program`; wrong usage ends with `trouble`, and so does an
@@ -88,6 +89,23 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 /// The paths of all devices, or the first that cannot be found.
 pub(super) fn resolve_all(specs: &[OsString]) -> Result<Vec<PathBuf>, DeviceError> {
     specs.iter().map(|spec| resolve(spec)).collect()
+}
+
+/// How often a block that is not valid is read again, and after what time.
+const LOOKS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The MMP block, valid or not; one that was met half written is read again.
+pub(super) fn settled(device: &mut MmpDevice<Reader>) -> Result<MmpBlock, DeviceError> {
+    let mut block = device.block()?;
+    for _ in 0..LOOKS {
+        if block.verify(device.area().checksum).is_ok() {
+            break;
+        }
+        thread::sleep(PAUSE);
+        block = device.block()?;
+    }
+    Ok(block)
 }
 
 #[cfg(test)]

@@ -8,21 +8,27 @@ use anyhow::Context;
 use clap::{ArgAction, Parser};
 use serde::Serialize;
 
-use super::common::run;
+use super::common::{run, settled};
 use crate::daemon::now;
 use crate::device::{MmpDevice, Reader, format_uuid, resolve, shown};
 use crate::layout::{MmpArea, MmpBlock, Superblock};
-use crate::report::exit::{DONE, TROUBLE};
-use crate::report::{BlockFields, Document, emit, header, mmp_lines, state_word};
+use crate::protocol::Verdict;
+use crate::report::exit::{DONE, REFUSED, TROUBLE};
+use crate::report::{BlockFields, Document, complain, describe_verdict, emit, header, mmp_lines};
 
 const NAME: &str = "mmpdump";
 
-/// Shows the superblock's header as dumpe2fs -h does, and the MMP block decoded. Reads also what
-/// dumpe2fs refuses: Lustre's dirdata and features nobody knows yet. Never writes.
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done
+  1  the MMP block is damaged: bad magic or bad checksum
+  2  wrong usage, or it could not be read";
+
+/// Shows the superblock's header as dumpe2fs -h does, and the MMP block decoded.
 ///
-/// Exit status: 0 done; 2 wrong usage, or it could not be read.
+/// Reads also what dumpe2fs refuses: Lustre's dirdata and features nobody knows yet. Never writes.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, disable_help_flag = true)]
+#[command(name = NAME, version, disable_help_flag = true, after_long_help = EXIT_STATUS)]
 pub struct Arguments {
     /// Show the header only, with the MMP block as dumpe2fs -h shows it
     #[arg(short = 'h', conflicts_with = "info")]
@@ -51,7 +57,7 @@ fn dump(arguments: &Arguments) -> anyhow::Result<u8> {
     let mut reader = Reader::open(&path)?;
     let superblock = reader.superblock()?;
     let mmp = MmpDevice::with_superblock(reader, &superblock).and_then(|mut device| {
-        let block = device.block()?;
+        let block = settled(&mut device)?;
         Ok((*device.area(), block))
     });
     let write = |text: &str| emit(text).context("cannot write the result");
@@ -64,19 +70,32 @@ fn dump(arguments: &Arguments) -> anyhow::Result<u8> {
         Err(error) => return Err(error.into()),
     };
     if arguments.json {
-        write(&Document::new(NAME, vec![fields(arguments, &superblock, found)]).render()?)?;
+        let fields = fields(arguments, &superblock, found.as_ref());
+        write(&Document::new(NAME, vec![fields]).render()?)?;
     } else if let Some((area, block)) = &found {
         write(&mmp_lines(block))?;
         if !arguments.header {
             write(&decoded(area, block))?;
         }
     }
-    Ok(DONE)
+    let Some((area, block)) = found else { return Ok(DONE) };
+    let Err(why) = block.verify(area.checksum) else { return Ok(DONE) };
+    complain(NAME, describe_verdict(&path, area.block, &Verdict::Invalid { block, why }));
+    Ok(REFUSED)
 }
 
 /// What follows from the block's fields, in the manner of the lines above it.
 fn decoded(area: &MmpArea, block: &MmpBlock) -> String {
     let fields = BlockFields::new(block, area);
+    let mut text = format!(
+        "    mmp_block_number: {}\n    mmp_state: {}\n    mmp_checksum: {:#010x} ({})\n",
+        area.block,
+        fields.state(),
+        block.checksum(),
+        fields.checksum_verdict(),
+    );
+    // Nothing follows from a block that is not valid.
+    let Some(guard_interval) = fields.guard_interval_s() else { return text };
     let now = now().wall;
     let age = match now.checked_sub(block.time()) {
         Some(seconds) => {
@@ -84,15 +103,8 @@ fn decoded(area: &MmpArea, block: &MmpBlock) -> String {
         }
         None => format!("{} s in the future by this machine's clock", block.time() - now),
     };
-    format!(
-        "    mmp_block_number: {}\n    mmp_state: {}\n    mmp_checksum: {:#010x} ({})\n    mmp_age: {age}\n    \
-         mmp_guard_interval: {} s\n",
-        area.block,
-        state_word(block.sequence()),
-        block.checksum(),
-        fields.checksum_verdict(),
-        fields.guard_interval_s(),
-    )
+    text += &format!("    mmp_age: {age}\n    mmp_guard_interval: {guard_interval} s\n");
+    text
 }
 
 /// A file system in JSON.
@@ -112,7 +124,7 @@ struct FilesystemFields {
 fn fields(
     arguments: &Arguments,
     superblock: &Superblock,
-    found: Option<(MmpArea, MmpBlock)>,
+    found: Option<&(MmpArea, MmpBlock)>,
 ) -> FilesystemFields {
     FilesystemFields {
         device: shown(&arguments.device).to_string(),
@@ -122,6 +134,6 @@ fn fields(
         block_size: superblock.block_size(),
         blocks_count: superblock.blocks_count(),
         mmp_enabled: superblock.features().mmp(),
-        mmp: found.map(|(area, block)| BlockFields::new(&block, &area)),
+        mmp: found.map(|(area, block)| BlockFields::new(block, area)),
     }
 }

@@ -36,15 +36,22 @@ const PASSED_ON: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
-/// Holds devices while a command runs: claims them all, runs the command, releases them. If a lease
-/// is lost or about to end meanwhile, the command and all it started get SIGTERM, and at its end
-/// SIGKILL, by a guardian process: also when mmprun itself is stopped or killed.
+const EXIT_STATUS: &str = "\
+Exit status:
+  121    a device was never got, because of its state
+  122    wrong usage, or it could not be carried out
+  123    a device was lost, or not left clean
+  126    the command cannot be executed
+  127    there is no such command
+  128+N  signal N ended the command
+  other  the command's own";
+
+/// Holds devices while a command runs: claims them all, runs the command, releases them.
 ///
-/// Exit status: the command's own, 128+N if signal N ended it; 121 a device was never got, because
-/// of its state; 122 wrong usage, or it could not be carried out; 123 a device was lost, or not
-/// left clean; 126 the command cannot be executed; 127 there is no such command.
+/// If a lease is lost or about to end meanwhile, the command and all it started get SIGTERM, and at
+/// its end SIGKILL, by a guardian process: also when mmprun itself is stopped or killed.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version)]
+#[command(name = NAME, version, after_long_help = EXIT_STATUS)]
 pub struct Arguments {
     /// Wait so long (30, 90s, 5min) for a device in use to be released
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]

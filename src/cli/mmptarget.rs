@@ -31,12 +31,46 @@ pub struct Arguments {
     job: Job,
 }
 
+const START_STATUS: &str = "\
+Exit status:
+  0  mounted
+  1  failed, and may succeed later or elsewhere
+  2  wrong usage
+  5  not on this machine, but perhaps on another
+  6  nowhere before something is put right";
+const VALIDATE_STATUS: &str = "\
+Exit status:
+  0  nothing is wrong
+  1  in use on this machine
+  2  wrong usage
+  5  not on this machine, but perhaps on another
+  6  nowhere before something is put right";
+const STOP_STATUS: &str = "\
+Exit status:
+  0  not mounted
+  1  it is still mounted, or somewhere else on this machine
+  2  wrong usage";
+const STATUS_STATUS: &str = "\
+Exit status:
+  0  mounted
+  2  wrong usage
+  7  not mounted";
+const MONITOR_STATUS: &str = "\
+Exit status:
+  0  all is well
+  1  mounted, and something is wrong
+  2  wrong usage
+  7  not mounted";
+const GONE_STATUS: &str = "\
+Exit status:
+  0  it is gone
+  1  it writes
+  2  that cannot be told, or wrong usage";
+
 #[derive(Debug, Subcommand)]
 enum Job {
     /// Mount it, guarded as by 'mount -t mmp.TYPE'; done where it is mounted already.
-    ///
-    /// Exit status: 0 mounted; 1 failed, and may succeed later or elsewhere; 2 wrong usage; 5 not on
-    /// this machine, but perhaps on another; 6 nowhere before something is put right.
+    #[command(after_long_help = START_STATUS)]
     Start {
         #[command(flatten)]
         place: Place,
@@ -44,9 +78,7 @@ enum Job {
         how: How,
     },
     /// Check what can be checked without touching it, and that the time given to a start suffices.
-    ///
-    /// Exit status: 0 nothing is wrong; 1 in use on this machine; 2 wrong usage; 5 not on this
-    /// machine, but perhaps on another; 6 nowhere before something is put right.
+    #[command(after_long_help = VALIDATE_STATUS)]
     Validate {
         #[command(flatten)]
         place: Place,
@@ -54,9 +86,7 @@ enum Job {
         how: How,
     },
     /// Unmount it and see that its MMP block is clean; done where it is not mounted.
-    ///
-    /// Exit status: 0 not mounted; 1 it is still mounted, or somewhere else on this machine; 2 wrong
-    /// usage.
+    #[command(after_long_help = STOP_STATUS)]
     Stop {
         #[command(flatten)]
         place: Place,
@@ -68,15 +98,13 @@ enum Job {
         keep_users: bool,
     },
     /// Tell whether it is mounted.
-    ///
-    /// Exit status: 0 mounted; 2 wrong usage; 7 not mounted.
+    #[command(after_long_help = STATUS_STATUS)]
     Status {
         #[command(flatten)]
         place: Place,
     },
     /// Tell whether it is mounted, its heartbeat advances and is this machine's.
-    ///
-    /// Exit status: 0 all is well; 1 mounted, and something is wrong; 2 wrong usage; 7 not mounted.
+    #[command(after_long_help = MONITOR_STATUS)]
     Monitor {
         #[command(flatten)]
         place: Place,
@@ -88,8 +116,7 @@ enum Job {
         remember: Option<PathBuf>,
     },
     /// Tell whether a node is gone: whether it writes none of the devices for the guard interval.
-    ///
-    /// Exit status: 0 it is gone; 1 it writes; 2 that cannot be told, or wrong usage.
+    #[command(after_long_help = GONE_STATUS)]
     Gone {
         /// Its host name, as it stands in MMP blocks
         #[arg(value_name = "HOST", value_parser = OsStringValueParser::new().try_map(host))]

@@ -14,14 +14,21 @@ use crate::report::exit::MOUNT_USAGE;
 
 const NAME: &str = "mount.mmp";
 
+const EXIT_STATUS: &str = "\
+Exit status:
+  0      mounted
+  1      wrong usage
+  2      system error
+  8      interrupted
+  32     not mounted, because of the device's state or otherwise
+  other  that of mount(8) for the real type";
+
 /// Mounts a file system that another server may want at the same moment: claims it by its MMP
-/// block, watches the claim for a guard interval, and lets mount(8) mount it. For mount(8), which
-/// calls it for '-t mmp.TYPE', for fstab and for systemd's mount units.
+/// block, watches the claim for a guard interval, and lets mount(8) mount it.
 ///
-/// Exit status, as mount(8): 0 mounted; 1 wrong usage; 2 system error; 8 interrupted; 32 not
-/// mounted, because of the device's state or otherwise; else that of the real mount.
+/// For mount(8), which calls it for '-t mmp.TYPE', for fstab and for systemd's mount units.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version)]
+#[command(name = NAME, version, after_long_help = EXIT_STATUS)]
 pub struct Arguments {
     /// Block device, image, LABEL=… or UUID=…
     #[arg(value_name = "SPEC")]

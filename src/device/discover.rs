@@ -6,6 +6,7 @@
 //! disk seen twice without multipath) are two devices with one UUID; who lists them says so.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
@@ -31,7 +32,27 @@ pub fn block_devices() -> Vec<PathBuf> {
         let holders = fs::read_dir(sysfs(name).join("holders"));
         holders.is_ok_and(|mut entries| entries.next().is_none())
     });
-    free.filter_map(node).collect()
+    let mut devices: Vec<_> = free.filter_map(node).collect();
+    devices.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)).then_with(|| a.cmp(b)));
+    devices
+}
+
+/// Orders names as people do, with the numbers in them as numbers: pieces of text, each with the
+/// number behind it by length and digits.
+fn sort_key(path: &Path) -> Vec<(&[u8], usize, &[u8])> {
+    let mut key = Vec::new();
+    let mut rest = path.as_os_str().as_bytes();
+    while !rest.is_empty() {
+        let digits = rest.iter().position(u8::is_ascii_digit).unwrap_or(rest.len());
+        let (text, from_digits) = rest.split_at(digits);
+        let end = from_digits.iter().position(|b| !b.is_ascii_digit());
+        let (number, after) = from_digits.split_at(end.unwrap_or(from_digits.len()));
+        let zeros = number.iter().take_while(|digit| **digit == b'0').count();
+        let number = &number[zeros..];
+        key.push((text, number.len(), number));
+        rest = after;
+    }
+    key
 }
 
 fn sysfs(name: &str) -> PathBuf {
@@ -61,4 +82,32 @@ pub fn filesystem(path: &Path) -> Result<(Reader, Superblock), DeviceError> {
         return Err(DeviceError::Superblock { path: path.into(), source });
     }
     Ok((reader, superblock))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_names_are_numbers() {
+        let sorted = [
+            "/dev/loop7",
+            "/dev/loop8",
+            "/dev/loop19",
+            "/dev/loop20",
+            "/dev/nvme0n1",
+            "/dev/nvme0n1p2",
+            "/dev/nvme0n1p10",
+            "/dev/nvme1n1",
+            "/dev/vda",
+            "/dev/vda1",
+            "/dev/vdb99999999999999999999998",
+            "/dev/vdb99999999999999999999999",
+        ];
+        for pair in sorted.windows(2) {
+            assert!(sort_key(Path::new(pair[0])) < sort_key(Path::new(pair[1])), "{pair:?}");
+        }
+        let listed = block_devices();
+        assert!(listed.is_sorted_by_key(|path| sort_key(path)), "{listed:?}");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::alarms::{alarm_advice, describe_cause};
-use super::words::{date, describe_verdict, state_word, verdict_word};
+use super::words::{block_word, date, describe_verdict, verdict_word};
 use crate::device::shown;
 use crate::layout::{MmpArea, MmpBlock, MmpChecksum};
 use crate::protocol::{Change, Verdict, effective_interval, guard_interval};
@@ -64,7 +64,9 @@ pub struct BlockFields {
     state: &'static str,
     check_interval_s: u16,
     update_interval_s: u16,
-    guard_interval_s: u64,
+    /// Not of a block that is not valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard_interval_s: Option<u64>,
     checksum: u32,
     /// `valid`, `none` (the file system keeps none), or what is wrong.
     checksum_verdict: String,
@@ -75,14 +77,15 @@ impl BlockFields {
     /// Decodes `block` as found at `area`.
     pub fn new(block: &MmpBlock, area: &MmpArea) -> Self {
         let c = effective_interval(area.update_interval, block.check_interval());
+        let valid = block.verify(area.checksum).is_ok();
         BlockFields {
             block_number: area.block.0,
             magic: block.magic(),
             sequence: block.sequence().raw(),
-            state: state_word(block.sequence()),
+            state: block_word(block, area.checksum),
             check_interval_s: block.check_interval(),
             update_interval_s: area.update_interval,
-            guard_interval_s: guard_interval(c).as_secs(),
+            guard_interval_s: valid.then(|| guard_interval(c).as_secs()),
             checksum: block.checksum(),
             checksum_verdict: checksum_verdict(block, area.checksum),
             holder: block.into(),
@@ -94,8 +97,13 @@ impl BlockFields {
         &self.checksum_verdict
     }
 
-    /// How long a contender would watch the block, seconds.
-    pub fn guard_interval_s(&self) -> u64 {
+    /// What the block says by itself, or what is wrong with it.
+    pub fn state(&self) -> &'static str {
+        self.state
+    }
+
+    /// How long a contender would watch the block, seconds; nobody would one that is not valid.
+    pub fn guard_interval_s(&self) -> Option<u64> {
         self.guard_interval_s
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike, Local};
 
 use crate::device::shown;
-use crate::layout::{BlockNumber, Invalid, MmpBlock, Sequence};
+use crate::layout::{BlockNumber, Invalid, MmpBlock, MmpChecksum, Sequence};
 use crate::protocol::{Loss, Notice, Refusal, Verdict};
 
 /// A time of the disk, as ctime(3) writes it in local time; one that no calendar has, as a number.
@@ -50,6 +50,21 @@ pub fn state_word(sequence: Sequence) -> &'static str {
     }
 }
 
+/// The same for a block that may be none.
+pub(super) fn block_word(block: &MmpBlock, checksum: MmpChecksum) -> &'static str {
+    match block.verify(checksum) {
+        Ok(()) => state_word(block.sequence()),
+        Err(why) => invalid_word(&why),
+    }
+}
+
+fn invalid_word(why: &Invalid) -> &'static str {
+    match why {
+        Invalid::Magic { .. } => "bad magic",
+        Invalid::Checksum { .. } => "bad checksum",
+    }
+}
+
 /// The word for a verdict.
 pub fn verdict_word(verdict: &Verdict) -> &'static str {
     match verdict {
@@ -58,8 +73,7 @@ pub fn verdict_word(verdict: &Verdict) -> &'static str {
         Verdict::InUse { .. } => "in use",
         Verdict::Fsck { .. } => "fsck",
         Verdict::Unknown { .. } => "unknown",
-        Verdict::Invalid { why: Invalid::Magic { .. }, .. } => "bad magic",
-        Verdict::Invalid { why: Invalid::Checksum { .. }, .. } => "bad checksum",
+        Verdict::Invalid { why, .. } => invalid_word(why),
         Verdict::Unreadable(_) => "unreadable",
         Verdict::Stopped => "stopped",
     }

@@ -273,9 +273,6 @@ fn of_settings(path: &Path, state: &State, filesystem: &FileSystem) -> Vec<Findi
         findings.push(finding(NO_MMP, path, &text));
     }
     let (Some(area), Some(block)) = (&filesystem.area, state.block()) else { return findings };
-    if matches!(state, State::Verdict(Verdict::Invalid { .. })) {
-        return findings;
-    }
     let (update, check) = (area.update_interval, block.check_interval());
     let normal = update.max(DEFAULT_CHECK_INTERVAL).saturating_mul(2).min(MAX_CHECK_INTERVAL);
     let in_force = !matches!(block.sequence(), Sequence::Clean);

@@ -53,10 +53,11 @@ impl State {
         }
     }
 
-    /// The MMP block as last read.
+    /// The MMP block as last read, if it is one.
     pub fn block(&self) -> Option<&MmpBlock> {
         match self {
             State::Active(block) => Some(block),
+            State::Verdict(Verdict::Invalid { .. }) => None,
             State::Verdict(verdict) => verdict.block(),
             State::Hung | State::Error { .. } | State::NoMmp => None,
         }

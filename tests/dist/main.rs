@@ -15,6 +15,8 @@ fn main() -> std::process::ExitCode {
     let mut suite = Suite::new(&[]);
     suite.case("cron/runs_what_there_is", cron);
     suite.case("systemd/starts_what_there_is", starts);
+    suite.case("install/papers_and_what_they_link_to", papers);
+    suite.case("stonith/fence_mmp_tells_its_usage", usage);
     suite.need(&[Need::Systemd]);
     suite.case("systemd/units_are_valid", valid);
     suite.case("systemd/units_that_are_not_valid_show", invalid_shows);
@@ -76,6 +78,56 @@ fn starts() {
         assert_eq!(text.contains("\nRestart="), notify, "{name}");
     }
     assert!(started >= 3, "{started}");
+}
+
+/// README and its like are installed with whatever they link to, and the licences with them; all of
+/// it goes again. Empty files stand for what is built.
+fn papers() {
+    let folder = TempDir::new().expect("folder");
+    let source = folder.path().join("source");
+    fs::create_dir_all(source.join("target/share")).expect("folder");
+    fs::create_dir_all(source.join("target/release")).expect("folder");
+    tool("sh", &["-c", "cp -r bin dist docs man *.md LICENSE-* \"$0\"", path(&source)]);
+    for file in fs::read_dir(source.join("bin")).expect("folder") {
+        let name = file.expect("entry").path().with_extension("");
+        let name = name.file_name().expect("a name");
+        fs::write(source.join("target/release").join(name), "").expect("write");
+    }
+    let root = folder.path().join("root");
+    let root_is = format!("DESTDIR={}", path(&root));
+    let script = source.join("dist/install.sh");
+    tool("env", &[&root_is, path(&script), "install"]);
+    let docs = root.join("usr/local/share/doc/mmp-utils");
+    let documents = common::document::all();
+    let there: Vec<_> = documents.iter().filter(|d| docs.join(&d.name).exists()).collect();
+    assert!(there.iter().any(|document| document.name == "README.md"), "{}", there.len());
+    for document in there {
+        let place = docs.join(&document.name);
+        for (line, link) in document.links().iter().filter(|(_, link)| !link.contains("://")) {
+            let file = link.split('#').next().unwrap_or_default();
+            let found = place.parent().expect("a folder").join(file);
+            assert!(found.exists(), "{}:{line}: {link}", document.name);
+        }
+    }
+    for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        assert!(docs.join(licence).exists(), "{licence}");
+    }
+    tool("env", &[&root_is, path(&script), "uninstall"]);
+    assert!(!docs.exists());
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+fn usage() {
+    let agent = dist().join("stonith/fence_mmp");
+    for option in ["--help", "-h"] {
+        let ended = run(path(&agent), &[option]);
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+        assert!(ended.out.starts_with("usage: "), "{}", ended.out);
+    }
+    assert_eq!(run(path(&agent), &["--wrong"]).code, 1);
 }
 
 /// The units in a folder, with the programs just built in place of installed ones.

@@ -94,6 +94,21 @@ fn codes() -> Vec<(&'static str, u8)> {
     lines.filter_map(code).collect()
 }
 
+/// One list for each program or command, with each code once, and a meaning that is one thing.
+fn lists(page: &Page) {
+    for list in section(page, "EXIT STATUS").split(".SS ") {
+        let lines: Vec<_> = list.lines().collect();
+        let entries = lines.windows(3).filter(|lines| lines[0] == ".TP");
+        let mut tags = BTreeSet::new();
+        for entry in entries {
+            let tag = entry[1].strip_prefix("\\fB").and_then(|tag| tag.strip_suffix("\\fR"));
+            let tag = tag.unwrap_or_else(|| panic!("{}: {entry:?}", page.name));
+            assert!(tags.insert(tag), "{}: {tag} twice: {list}", page.name);
+            assert!(!entry[2].contains(". "), "{}: {entry:?}", page.name);
+        }
+    }
+}
+
 /// The tables name exactly the codes that the source has for the program.
 fn exit_status() {
     let all = codes();
@@ -106,6 +121,7 @@ fn exit_status() {
     };
     assert_eq!(known(""), BTreeSet::from([0, 1, 2]));
     for page in page::all().iter().filter(|page| page.section == "8") {
+        lists(page);
         let tags = section(page, "EXIT STATUS")
             .lines()
             .filter_map(|line| line.strip_prefix("\\fB")?.strip_suffix("\\fR")?.parse::<u8>().ok());
@@ -113,8 +129,8 @@ fn exit_status() {
         match page.name.as_str() {
             "mmprun" => assert_eq!(listed, known("RUN_")),
             "mount.mmp" => assert_eq!(listed, &known("MOUNT_") | &BTreeSet::from([0])),
-            // It reads, and judges nothing.
-            "mmpdump" | "mmpwatch" => assert_eq!(listed, BTreeSet::from([0, 2])),
+            // It judges nothing.
+            "mmpwatch" => assert_eq!(listed, BTreeSet::from([0, 2])),
             name => assert!(known("").is_subset(&listed), "{name}: {listed:?}"),
         }
     }

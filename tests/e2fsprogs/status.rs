@@ -22,6 +22,7 @@ pub(super) fn cases(suite: &mut Suite) {
     suite.case("status/not_ext4", || cannot_open(Image::bytes(&[0; 1 << 20]).name()));
     suite.case("status/short", || cannot_open(Image::bytes(&[0; 1500]).name()));
     suite.case("status/info_has_the_same_text", info);
+    suite.case("status/a_damaged_block_is_called_so", called_so);
     suite.case("status/worst_of_several_devices_counts", worst_counts);
     suite.case("status/a_hundred_stale_devices_take_one_guard_interval", a_hundred);
 }
@@ -122,6 +123,35 @@ fn info() {
         let ours = run("mmpcheck", &["-i", image.name()]);
         assert_eq!((theirs.code, &theirs.err), (0, &String::new()));
         assert_eq!((ours.code, ours.out, ours.err), (0, theirs.out, String::new()));
+    }
+}
+
+/// A block of zeros, and one with a byte that is wrong: the word that mmpcheck has, and nothing
+/// that is made of garbage. e2mmpstatus -i says so too, and ends with 0; a script wants to be told.
+fn called_so() {
+    let zeroed = Image::new();
+    zeroed.patch(zeroed.area().offset.0, &[0; 1024]);
+    for (image, word) in [(zeroed, "bad magic"), (damaged(&[], 0x200), "bad checksum")] {
+        for option in [&[][..], &["-i"], &["-h"]] {
+            let ours = run("mmpdump", &[option, &[image.name()]].concat());
+            assert_eq!(ours.code, 1, "{}", ours.said());
+            let told = format!("mmpdump: {}: {word}: not safe to mount; ", image.name());
+            assert!(ours.err.starts_with(&told) && ours.err.lines().count() == 1, "{}", ours.err);
+            let state = ours.out.contains(&format!("\n    mmp_state: {word}\n"));
+            assert_eq!(state, option != ["-h"], "{}", ours.out);
+            for computed in ["mmp_age", "mmp_guard_interval", "active", "clean\n    mmp"] {
+                assert!(!ours.out.contains(computed), "{computed}: {}", ours.out);
+            }
+        }
+        let ours = run("mmpdump", &["--json", image.name()]);
+        let document: serde_json::Value = serde_json::from_str(&ours.out).expect("JSON");
+        let block = &document["devices"][0]["mmp"];
+        assert_eq!((ours.code, &block["state"]), (1, &word.into()), "{}", ours.out);
+        assert!(block["guard_interval_s"].is_null(), "{}", ours.out);
+        let (theirs, ours) =
+            (run("e2mmpstatus", &["-i", image.name()]), run("mmpcheck", &["-i", image.name()]));
+        assert_eq!((theirs.code, ours.code), (0, 0));
+        assert!(!theirs.err.is_empty() && ours.err.contains(word), "{}", ours.err);
     }
 }
 

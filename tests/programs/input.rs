@@ -216,7 +216,7 @@ fn unsafe_states() {
         for (raw, code, why) in [
             (fsck, program.unsafe_state, "fsck: not safe"),
             (unknown, program.unsafe_state, "unknown: not safe"),
-            (damaged, program.unsafe_state, "bad checksum: not safe"),
+            (damaged, program.bad_checksum, "bad checksum: not safe"),
             (other, program.bad_magic, "bad magic: not safe"),
         ] {
             image.patch(image.area().offset.0, &raw);

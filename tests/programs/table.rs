@@ -14,8 +14,10 @@ pub(super) struct Program {
     pub(super) after: &'static [&'static str],
     /// Exit code where it could not be done: wrong usage, no such device, no ext4.
     pub(super) trouble: i32,
-    /// Exit code where e2fsck has the device, an unknown operation, or the checksum is wrong.
+    /// Exit code where e2fsck has the device, or an unknown operation.
     pub(super) unsafe_state: i32,
+    /// Exit code where the MMP block's checksum is wrong.
+    pub(super) bad_checksum: i32,
     /// Exit code where the MMP block's magic is wrong.
     pub(super) bad_magic: i32,
     /// Exit code for a clean device that may be read only.
@@ -31,18 +33,19 @@ const CHECK: Program = Program {
     after: &[],
     trouble: 2,
     unsafe_state: 1,
+    bad_checksum: 1,
     bad_magic: 2,
     read_only: 0,
     prints: true,
     json: false,
 };
 
-const DUMP: Program = Program { name: "mmpdump", unsafe_state: 0, bad_magic: 0, ..CHECK };
+const DUMP: Program = Program { name: "mmpdump", unsafe_state: 0, bad_magic: 1, ..CHECK };
 
 pub(super) const PROGRAMS: [Program; 9] = [
     CHECK,
     Program { before: &["--json"], json: true, ..CHECK },
-    Program { before: &["-i"], unsafe_state: 0, bad_magic: 0, ..CHECK },
+    Program { before: &["-i"], unsafe_state: 0, bad_checksum: 0, bad_magic: 0, ..CHECK },
     DUMP,
     Program { before: &["-h"], ..DUMP },
     Program { before: &["-i"], ..DUMP },
@@ -61,6 +64,7 @@ pub(super) const PROGRAMS: [Program; 9] = [
         after: &["--", "true"],
         trouble: 122,
         unsafe_state: 121,
+        bad_checksum: 121,
         bad_magic: 121,
         read_only: 122,
         prints: false,

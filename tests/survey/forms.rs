@@ -197,13 +197,14 @@ fn every_program() {
     let fsck = changed(|image| image.put(&image.block().with_sequence(Sequence::Fsck)));
     let none = Image::with(&["-O", "^mmp"], "16M");
     let mut documents = Vec::new();
+    let bad = changed(|image| image.patch(image.area().offset.0 + 0x10, b"?"));
     for (program, options) in [
         ("mmpcheck", &["--json"][..]),
         ("mmpdump", &["--json"]),
         ("mmptune", &["--json", "-n", "-O", "mmp"]),
         ("mmptune", &["--json", "-n", "-O", "^mmp"]),
     ] {
-        for device in [image.name(), fsck.name(), none.name(), "/nonexistent"] {
+        for device in [image.name(), fsck.name(), none.name(), bad.name(), "/nonexistent"] {
             let said = run(program, &[options, &[device]].concat());
             if said.out.is_empty() {
                 // mmpdump has nothing to say of a device that it cannot read.
@@ -315,6 +316,7 @@ fn trouble() {
         &["--all", "/dev/null"][..],
         &["--all", "--guard"],
         &["--all", "-i"],
+        &["--all", "--mounted"],
         &["--timeout", "1", "/dev/null"],
         &["-o", "x", "/dev/null"],
         &["--all", "--json", "--prometheus"],
@@ -323,6 +325,10 @@ fn trouble() {
         let said = run("mmpcheck", wrong);
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{wrong:?}");
         assert_eq!(said.err.lines().count(), 1, "{}", said.err);
+        if wrong[0] == "--timeout" {
+            let told = "mmpcheck: --timeout goes with --all, --mounted, --nagios, --prometheus or";
+            assert!(said.err.starts_with(told), "{}", said.err);
+        }
     }
 }
 

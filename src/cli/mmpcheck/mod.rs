@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{ArgGroup, Parser};
 
-use super::common::{duration, message, run};
+use super::common::{duration, message, run, settled};
 use crate::daemon::{Alarm, Answer, BlockIo, Due, Stop, ask_all, drive, now, survive};
 use crate::device::{DeviceError, MmpDevice, Reader, resolve, shown};
 use crate::layout::{MmpArea, MmpBlock};
@@ -31,16 +31,22 @@ use crate::report::{
 
 const NAME: &str = "mmpcheck";
 
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  safe to mount, or nothing was found; with --nagios: OK
+  1  in use or not safe, or something was found; with --nagios: warning
+  2  could not tell, or wrong usage; with --nagios: critical
+  3  with --nagios only: unknown
+Of several devices the worst counts. Only what is critical counts with
+--health, and with --prometheus only whether the metrics could be written.";
+
 /// Tells whether devices may be mounted: reads the MMP block and, unless it is clean, watches for
-/// the guard interval whether somebody rewrites it. With --all tells what is wrong with the ext4
-/// and ldiskfs file systems of this machine. A device that does not answer for 10 s is called hung,
-/// and holds up nothing. Never writes to a device.
+/// the guard interval whether somebody rewrites it.
 ///
-/// Exit status: 0 safe to mount, or all is well; 1 in use, not safe, or something was found; 2
-/// could not tell. Of several devices the worst counts. With --nagios: 0 OK; 1 warning; 2 critical;
-/// 3 unknown. With --prometheus: 0 once the metrics are written.
+/// With --all tells what is wrong with the ext4 and ldiskfs file systems of this machine. A device
+/// that does not answer for 10 s is called hung, and holds up nothing. Never writes to a device.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version)]
+#[command(name = NAME, version, after_long_help = EXIT_STATUS)]
 #[command(group(ArgGroup::new("survey").multiple(true).args(["all", "mounted", "nagios", "prometheus", "health"])))]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["devices", "all", "mounted", "health"])))]
 #[command(group(ArgGroup::new("form").args(["info", "json", "nagios", "prometheus", "health"])))]
@@ -49,7 +55,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "devices")]
     all: bool,
     /// Check those of them that are mounted here
-    #[arg(long, conflicts_with = "devices")]
+    #[arg(long, conflicts_with_all = ["devices", "all"])]
     mounted: bool,
     /// Show the MMP block as e2mmpstatus -i does, and check nothing
     #[arg(short, long, conflicts_with = "survey")]
@@ -60,8 +66,9 @@ pub struct Arguments {
     /// Wait so long (30, 90s, 5min) for a device in use to be released
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0", conflicts_with = "survey")]
     wait: Duration,
-    /// Watch no longer than this; what is not clean and not known to be in use then is active
-    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "survey")]
+    /// With --all, --mounted, --nagios, --prometheus or --health: watch no longer than this; what is
+    /// not clean and not known to be in use then is active
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
     /// Print JSON
     #[arg(long)]
@@ -110,6 +117,9 @@ fn work(arguments: Arguments) -> u8 {
     let nagios = arguments.nagios;
     let done = match () {
         () if arguments.is_survey() => survey::run(&arguments),
+        () if arguments.timeout.is_some() => Err(anyhow::anyhow!(
+            "--timeout goes with --all, --mounted, --nagios, --prometheus or --health only; see --help"
+        )),
         () if arguments.info => info(&arguments),
         () => check(arguments),
     };
@@ -133,10 +143,15 @@ fn info(arguments: &Arguments) -> anyhow::Result<u8> {
     let mut worst = DONE;
     for (index, answer) in answers {
         match answer {
-            Answer::Is(Ok((area, block))) => {
+            Answer::Is(Ok((path, area, block))) => {
                 let number = area.block;
                 emit(&format!("{}    mmp_block_number: {number}\n", mmp_lines(&block)))
                     .context("cannot write the result")?;
+                if let Err(why) = block.verify(area.checksum) {
+                    // As e2mmpstatus: said, and no reason for another exit status.
+                    let verdict = Verdict::Invalid { block, why };
+                    complain(NAME, describe_verdict(&path, number, &verdict));
+                }
                 continue;
             }
             Answer::Is(Err(error)) => complain(NAME, error),
@@ -149,10 +164,11 @@ fn info(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(worst)
 }
 
-fn read(spec: &OsString) -> Result<(MmpArea, MmpBlock), DeviceError> {
-    let mut device = open(&resolve(spec)?)?;
-    let block = device.block()?;
-    Ok((*device.area(), block))
+fn read(spec: &OsString) -> Result<(PathBuf, MmpArea, MmpBlock), DeviceError> {
+    let path = resolve(spec)?;
+    let mut device = open(&path)?;
+    let block = settled(&mut device)?;
+    Ok((path, *device.area(), block))
 }
 
 fn open(path: &Path) -> Result<MmpDevice<Reader>, DeviceError> {

@@ -1,5 +1,7 @@
 //! Many file systems at once: which, how long, and in which form they are reported.
 
+use std::io::{self, IsTerminal};
+
 use anyhow::Context;
 
 use super::{Arguments, NAME, health, json, nagios, prometheus, table};
@@ -28,7 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             let entries = devices.iter().map(|device| json::fields(device, exit_code(device)));
             (Document::new(NAME, entries.collect()).render()?, worst(&devices))
         }
-        () => (table::text(&devices, arguments.quiet), worst(&devices)),
+        () => (table::text(&devices, arguments.quiet, columns()), worst(&devices)),
     };
     match &arguments.output {
         Some(path) => {
@@ -37,6 +39,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         None => emit(&text).context("cannot write the result")?,
     }
     Ok(code)
+}
+
+/// The width of the terminal that standard output is, if it is one.
+fn columns() -> Option<usize> {
+    let size = io::stdout().is_terminal().then(ratatui::crossterm::terminal::size)?;
+    size.ok().map(|(columns, _)| columns.into()).filter(|columns| *columns > 0)
 }
 
 fn worst(devices: &[Surveyed]) -> u8 {

@@ -2,18 +2,21 @@
 
 use std::fmt::Write as _;
 
+use nix::errno::Errno;
+
 use super::NAME;
 use crate::daemon::now;
 use crate::device::shown;
-use crate::survey::{Mounted, Surveyed};
+use crate::survey::{Mounted, State, Surveyed};
 
 /// More of a cell would break the line; the sentences below the table say it whole.
 const WIDEST: usize = 32;
 const HEAD: [&str; 9] =
     ["DEVICE", "LABEL", "MMP", "STATE", "HOLDER", "AGE", "INTERVAL", "MOUNTED", "FINDINGS"];
 
-/// The table and the findings; only the latter if `quiet`.
-pub(super) fn text(devices: &[Surveyed], quiet: bool) -> String {
+/// The table and the findings; only the latter if `quiet`. On a terminal of so many `columns` the
+/// findings are broken between words.
+pub(super) fn text(devices: &[Surveyed], quiet: bool, columns: Option<usize>) -> String {
     let mut text = String::new();
     if !quiet {
         let rows: Vec<_> = devices.iter().map(row).collect();
@@ -22,11 +25,74 @@ pub(super) fn text(devices: &[Surveyed], quiet: bool) -> String {
             text = format!("{NAME}: no ext4 file system\n");
         }
     }
-    for finding in devices.iter().flat_map(|device| &device.findings) {
+    for sentence in sentences(devices, quiet) {
+        let line = format!("{NAME}: {sentence}");
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{NAME}: {}", finding.sentence);
+        let _ = writeln!(text, "{}", columns.map_or(line.clone(), |columns| wrap(&line, columns)));
     }
     text
+}
+
+/// A sentence for each finding. Why devices could not be looked at is told once for all that have
+/// the reason in common; which these are, the table tells where there is one.
+fn sentences(devices: &[Surveyed], quiet: bool) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for device in devices {
+        let name = shown(&device.path).to_string();
+        for sentence in device.findings.iter().map(|finding| finding.sentence.as_str()) {
+            let reason = sentence.strip_prefix(&name).and_then(|rest| rest.strip_prefix(": "));
+            match (&device.state, reason) {
+                (State::Error { message, .. }, Some(reason)) if message == sentence => {
+                    match reasons.iter_mut().find(|(known, _)| *known == reason) {
+                        Some((_, names)) => names.push(name.clone()),
+                        None => reasons.push((reason, vec![name.clone()])),
+                    }
+                }
+                _ => sentences.push(sentence.to_owned()),
+            }
+        }
+    }
+    let only = reasons.len() == 1;
+    let told = reasons.into_iter().map(|(reason, names)| {
+        let whom = match names.len() {
+            1 => names.concat(),
+            count if only && !quiet => format!("{count} devices"),
+            _ => names.join(", "),
+        };
+        let advice = if reason.ends_with(Errno::EACCES.desc()) { "; run this as root" } else { "" };
+        format!("{whom}: {reason}{advice}")
+    });
+    sentences.extend(told);
+    sentences
+}
+
+/// Breaks a line between words. What stands in quotation marks, a command to copy, is not broken
+/// if it fits on a line; a terminal would break it anywhere.
+fn wrap(line: &str, columns: usize) -> String {
+    let mut text = String::new();
+    let mut used = 0;
+    let mut rest = line;
+    while !rest.is_empty() {
+        let word = &rest[..word_end(rest)];
+        let length = word.chars().count();
+        if used > 0 {
+            let fits = used + 1 + length <= columns;
+            text.push(if fits { ' ' } else { '\n' });
+            used = if fits { used + 1 } else { 0 };
+        }
+        text += word;
+        used += length;
+        rest = rest[word.len()..].trim_start_matches(' ');
+    }
+    text
+}
+
+/// Where the first word ends, in bytes: at a blank, or behind a closing quotation mark.
+fn word_end(text: &str) -> usize {
+    let blank = |from: usize| text[from..].find(' ').map_or(text.len(), |at| from + at);
+    let closed = text.strip_prefix('\'').and_then(|quoted| quoted.find('\''));
+    blank(closed.map_or(0, |at| at + 2))
 }
 
 fn row(device: &Surveyed) -> [String; HEAD.len()] {
@@ -95,4 +161,48 @@ fn aligned(rows: &[[String; HEAD.len()]]) -> String {
         text += "\n";
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::survey::{Finding, KINDS};
+
+    /// A device that could not be looked at.
+    fn failed(name: &str, why: &str) -> Surveyed {
+        let message = format!("{name}: {why}");
+        let kind = *KINDS.iter().find(|kind| kind.name == "error").expect("a kind");
+        let findings = vec![Finding { kind, sentence: message.clone() }];
+        let state = State::Error { unreadable: false, message };
+        Surveyed { path: PathBuf::from(name), filesystem: None, state, findings }
+    }
+
+    #[test]
+    fn one_reason_is_told_once() {
+        let denied = "cannot open: Permission denied";
+        let mut devices = vec![failed("/dev/sda", denied)];
+        let alone = "/dev/sda: cannot open: Permission denied; run this as root";
+        assert_eq!(sentences(&devices, false), [alone]);
+        devices.push(failed("/dev/sdb", denied));
+        let both = "2 devices: cannot open: Permission denied; run this as root";
+        assert_eq!(sentences(&devices, false), [both]);
+        let named = "/dev/sda, /dev/sdb: cannot open: Permission denied; run this as root";
+        assert_eq!(sentences(&devices, true), [named]);
+        // The table alone would not tell which.
+        devices.push(failed("/dev/sdc", "is odd"));
+        assert_eq!(sentences(&devices, false), [named, "/dev/sdc: is odd"]);
+        assert_eq!(text(&devices, false, None).lines().count(), 1 + 3 + 2);
+    }
+
+    #[test]
+    fn lines_break_between_words_and_not_within_a_command() {
+        let line = "a: lower it: 'mmptune -E x=5 /dev/sda'. Then 'b c' it's done";
+        assert_eq!(wrap(line, 200), line);
+        let broken = "a: lower it:\n'mmptune -E x=5 /dev/sda'.\nThen 'b c' it's done";
+        assert_eq!(wrap(line, 30), broken);
+        assert_eq!(wrap("a 'b c", 3), "a\n'b\nc");
+        assert_eq!(wrap("", 3), "");
+    }
 }

@@ -22,13 +22,18 @@ use crate::report::{Progress, describe_notice};
 /// How long a device that does not answer is waited for at the end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  released
+  1  refused because of a device's state, or lost
+  2  wrong usage, or it could not be carried out";
+
 /// Claims devices and holds them: rewrites each MMP block every second, as the kernel's kmmpd does
-/// for a mounted file system, so that nobody else mounts them. On SIGTERM, SIGINT or SIGHUP releases them
-/// clean.
+/// for a mounted file system, so that nobody else mounts them.
 ///
-/// Exit status: 0 released; 1 refused because of a device's state, or lost; 2 wrong usage, or it
-/// could not be carried out.
+/// On SIGTERM, SIGINT or SIGHUP releases them clean.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXIT_STATUS)]
 pub(super) struct Arguments {
     /// How often to rewrite the block, 100ms to 150s
     #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s")]

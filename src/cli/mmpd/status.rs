@@ -11,13 +11,17 @@ use crate::device::shown;
 use crate::report::exit::{DONE, REFUSED, TROUBLE};
 use crate::report::{Document, complain, emit, status_metrics, status_table};
 
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  all are held or being claimed
+  1  one was lost
+  2  wrong usage, or none is held, or it could not be found out";
+
 /// Shows the devices that mmpd holds on this machine: state, sequence, how long the last write
 /// took and 99.9 % of all writes at most, how late 99.9 % of the heartbeats were at most, how long
 /// the lease would still run, writes that failed, and foreign content found in the block.
-///
-/// Exit status: 0 all are held or being claimed; 1 one was lost; 2 wrong usage, or none is held, or
-/// it could not be found out.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXIT_STATUS)]
 pub(super) struct Arguments {
     /// For programs: JSON, with latencies and latenesses in buckets
     #[arg(long, conflicts_with = "prometheus")]

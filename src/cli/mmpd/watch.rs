@@ -23,13 +23,19 @@ use crate::report::{
 /// How often metrics are written.
 const METRICS: Duration = Duration::from_secs(5);
 
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  told to stop, or the time of --for is over without an alarm
+  1  the time of --for is over, and there was an alarm
+  2  wrong usage, or it could not be carried out";
+
 /// Watches devices that others hold, and raises an alarm when something is wrong: a second writer,
-/// a holder that is silent, frozen or has given up, an e2fsck that died. Only reads, and keeps no
-/// device open. Alarms go to standard error, a line each; docs/watching.md tells what to do.
+/// a holder that is silent, frozen or has given up, an e2fsck that died.
 ///
-/// Exit status: 0 told to stop, or the time of --for is over without an alarm; 1 the time of --for
-/// is over, and there was an alarm; 2 wrong usage, or it could not be carried out.
+/// Only reads, and keeps no device open. Alarms go to standard error, a line each; docs/watching.md
+/// tells what to do.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXIT_STATUS)]
 pub(super) struct Arguments {
     #[command(flatten)]
     watched: Watched,

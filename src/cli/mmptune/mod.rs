@@ -19,14 +19,19 @@ use crate::report::{Document, complain, emit};
 
 const NAME: &str = "mmptune";
 
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done
+  1  refused because of the device's state, or of a value tune2fs refuses too
+  2  wrong usage, or it could not be carried out";
+
 /// Changes multiple-mount protection as tune2fs does, and on every ldiskfs layout: turns it on or
-/// off, sets its update interval, clears its block. Where MMP is on, the device is claimed first,
-/// with the guard interval, and held while it is changed.
+/// off, sets its update interval, clears its block.
 ///
-/// Exit status: 0 done; 1 refused because of the device's state or of a value that tune2fs refuses
-/// too; 2 wrong usage, or it could not be carried out.
+/// Where MMP is on, the device is claimed first, with the guard interval, and held while it is
+/// changed.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version)]
+#[command(name = NAME, version, after_long_help = EXIT_STATUS)]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
 pub struct Arguments {
     /// Turn MMP on or off: mmp, ^mmp

@@ -23,13 +23,17 @@ const NAME: &str = "mmpwatch";
 /// How often the terminal is drawn, and keys are looked for.
 const FRAME: Duration = Duration::from_millis(200);
 
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  left
+  2  wrong usage, or it could not be carried out";
+
 /// Shows devices that others hold, live: state, holder, sequence, how long ago the block was
-/// written, the time between updates, and alarms. Only reads. Keys: arrows, page up and down to
-/// scroll; q to leave.
+/// written, the time between updates, and alarms.
 ///
-/// Exit status: 0 left; 2 wrong usage, or it could not be carried out.
+/// Only reads. Keys: arrows, page up and down to scroll; q to leave.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version)]
+#[command(name = NAME, version, after_long_help = EXIT_STATUS)]
 pub struct Arguments {
     #[command(flatten)]
     watched: Watched,
