@@ -135,6 +135,8 @@ fn a_block_that_advances_is_left_alone() {
         let (_folder, image) = turned_on();
         let ended = while_it_advances(arguments, &image);
         assert!(ended.err.contains("in use") && ended.err.contains("node '"), "{ended:?}");
+        let told = ["nothing was changed", "not cleared"].map(|what| ended.err.contains(what));
+        assert!(told[0] != told[1] && !ended.err.contains("mount it here"), "{ended:?}");
     }
 }
 
@@ -165,5 +167,6 @@ fn a_device_mounted_elsewhere_is_in_use() {
         let ended = while_it_advances(arguments, &image);
         assert!(ended.err.contains("in use by node '"), "{arguments}: {ended:?}");
         assert!(!ended.err.contains("e2fsck"), "{arguments}: {ended:?}");
+        assert!(ended.err.contains("nothing was changed"), "{arguments}: {ended:?}");
     }
 }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -14,7 +15,7 @@ use crate::daemon::{
     now, our_names,
 };
 use crate::device::{DeviceError, MmpDevice, Plain, Reader, Writer, shown};
-use crate::layout::{BlockNumber, Sequence, Superblock};
+use crate::layout::{BlockNumber, MmpBlock, Sequence, Superblock};
 use crate::protocol::{Check, Machine, Phase, Refusal, Still, Stillness, Verdict};
 use crate::report::{Holder, Progress, complain, describe_refusal, describe_verdict, seconds_text};
 use crate::tune::{Change, Disk, Obstacle, Plan, Source, Stamp, Step, Stopped, Survey, carry_out};
@@ -211,7 +212,10 @@ impl Work {
     }
 
     fn not_held(&self, device: &MmpDevice<Writer>, why: &Refusal, left_behind: bool) -> Stop {
-        let mut message = describe_refusal(&self.path, device.area().block, why);
+        let mut message = match why {
+            Refusal::NotSafe(Verdict::InUse { block, after }) => self.in_use(block, *after),
+            why => describe_refusal(&self.path, device.area().block, why),
+        };
         if left_behind {
             message += "; our own claim may be left in the MMP block";
         }
@@ -305,7 +309,10 @@ impl Work {
             ControlFlow::<Infallible>::Continue(())
         })
         .map_err(|error| self.trouble(Plain(&error)))?;
-        let told = describe_verdict(&self.path, device.area().block, &verdict);
+        let told = match &verdict {
+            Verdict::InUse { block, after } => self.in_use(block, *after),
+            verdict => describe_verdict(&self.path, device.area().block, verdict),
+        };
         match verdict {
             Verdict::InUse { .. } | Verdict::Fsck { .. } | Verdict::Unknown { .. } => {
                 Err(Stop::refused(told))
@@ -316,6 +323,17 @@ impl Work {
             | Verdict::Invalid { .. }
             | Verdict::Unreadable(_) => Ok(()),
         }
+    }
+
+    /// Whoever wants a change does not ask whether he may mount it.
+    fn in_use(&self, block: &MmpBlock, after: Duration) -> String {
+        format!(
+            "{}: in use by {}: the MMP block changed within {}; nothing was changed. Unmount or \
+             stop it there first",
+            shown(&self.path),
+            Holder(block),
+            seconds_text(after),
+        )
     }
 
     fn plan<S: Source>(&self, source: &mut S, before: &Superblock) -> Result<Plan, Stop> {
