@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 
 use super::common::resolve_all;
@@ -33,4 +33,14 @@ impl Watched {
         };
         Watcher::start(&paths, discovery, &ENDING).context("cannot start")
     }
+}
+
+/// Refuses to watch nothing where there is something that cannot be opened.
+pub(super) fn refuse_blind(watcher: &Watcher) -> anyhow::Result<()> {
+    if let (unopened, true) = watcher.unopened()
+        && let Some(error) = unopened.first()
+    {
+        bail!("{error}, nor can any other be opened; it takes root to watch devices");
+    }
+    Ok(())
 }

@@ -13,6 +13,7 @@ use super::telling::{damage, until};
 
 pub(super) fn cases(suite: &mut Suite) {
     suite.case("terminal/eighty_by_twenty_four_and_other_sizes", sizes);
+    suite.case("terminal/why_a_device_is_not_read", not_read);
     suite.case("terminal/hostile_names_do_not_drive_it", hostile_names);
     suite.case("terminal/colours_unless_they_are_not_wanted", colours);
     suite.case("terminal/what_is_no_device_or_no_terminal", refused);
@@ -98,7 +99,8 @@ fn sizes() {
     damage(&other);
     terminal.wait_for(&["!", "bad checksum"]);
     terminal.wait_for(&["alarms: 1"]);
-    terminal.wait_for(&[other.name(), "bad-checksum", "MMP block checksum"]);
+    let alarm = format!("{}: bad-checksum: MMP block checksum", other.name());
+    terminal.wait_for(&[&alarm]);
     for (columns, rows) in [(132, 40), (40, 10), (10, 3), (80, 24)] {
         let (columns, rows) = (columns.to_string(), rows.to_string());
         terminal.tmux(&["resize-window", "-x", &columns, "-y", &rows]);
@@ -108,6 +110,17 @@ fn sizes() {
     terminal.tmux(&["send-keys", "q"]);
     terminal.wait_for(&["left with 0"]);
     assert!(!terminal.lines().concat().contains("mmpwatch"), "the screen is not given back");
+}
+
+/// What was a file system and is none any more.
+fn not_read() {
+    let image = Image::new();
+    let terminal = Terminal::new(&image, "", &[image.name()]);
+    terminal.wait_for(&["clean"]);
+    image.patch(0, &vec![0; image.content().len()]);
+    assert_eq!(terminal.wait_for(&[" unreadable"]), 2);
+    terminal.wait_for(&[&format!("{}: unreadable: not an ext2", image.name())]);
+    terminal.wait_for(&["alarms: 0"]);
 }
 
 fn hostile_names() {

@@ -11,7 +11,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::NAME;
 use crate::cli::common::duration;
-use crate::cli::watched::Watched;
+use crate::cli::watched::{Watched, refuse_blind};
 use crate::daemon::{Incident, Launch, ServiceManager, Watcher, now};
 use crate::device::shown;
 use crate::protocol::{Change, Instant};
@@ -128,13 +128,8 @@ impl Watching<'_> {
 
     fn get_ready(&mut self) -> anyhow::Result<()> {
         if !self.ready && self.watcher.is_ready() {
-            let (unopened, none_opened) = self.watcher.unopened();
-            if let Some(error) = unopened.first()
-                && none_opened
-            {
-                bail!("{error}, nor can any other be opened; it takes root to watch devices");
-            }
-            for error in unopened {
+            refuse_blind(&self.watcher)?;
+            for error in self.watcher.unopened().0 {
                 self.progress.complain(NAME, format!("{error}; not watched"));
             }
             self.ready = true;

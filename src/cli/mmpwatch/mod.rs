@@ -1,9 +1,12 @@
 //! `mmpwatch`: what `mmpd watch` sees, live on a terminal.
 
+mod columns;
 mod row;
 mod screen;
 
+use std::collections::HashMap;
 use std::io::{IsTerminal, stdout};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,8 +16,9 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
 use super::common::run;
-use super::watched::Watched;
+use super::watched::{Watched, refuse_blind};
 use crate::daemon::{Incident, Watcher, now};
+use crate::device::{DeviceError, Plain};
 use crate::report::exit::{DONE, TROUBLE};
 use row::Row;
 use screen::{Screen, Style};
@@ -51,6 +55,7 @@ pub fn main() -> ExitCode {
                 _ => {}
             }
         }
+        refuse_blind(&watcher)?;
         if !stdout().is_terminal() {
             bail!("standard output is no terminal; 'mmpd watch' is for logs and programs");
         }
@@ -63,12 +68,20 @@ pub fn main() -> ExitCode {
 
 fn show(terminal: &mut DefaultTerminal, watcher: &mut Watcher) -> anyhow::Result<()> {
     let mut screen = Screen::new(Style::of_environment());
+    let mut nothing: HashMap<PathBuf, DeviceError> = HashMap::new();
     let mut due = now().instant;
     loop {
-        // Whatever has happened shows in the devices; only a signal is for us.
+        // Whatever else has happened shows in the devices.
         while now().instant < due {
-            if let Incident::Signal(_) = watcher.next(Some(due)).context("cannot wait")? {
-                return Ok(());
+            match watcher.next(Some(due)).context("cannot wait")? {
+                Incident::Signal(_) => return Ok(()),
+                Incident::Nothing(path, error) => {
+                    nothing.insert(path, error);
+                }
+                Incident::Watched(path) | Incident::Gone(path) => {
+                    nothing.remove(&path);
+                }
+                _ => {}
             }
         }
         due = now().instant + FRAME;
@@ -90,7 +103,54 @@ fn show(terminal: &mut DefaultTerminal, watcher: &mut Watcher) -> anyhow::Result
                 _ => {}
             }
         }
-        let rows: Vec<Row> = watcher.devices().map(Row::of).collect();
-        terminal.draw(|frame| screen.draw(frame, &rows)).context("cannot draw")?;
+        let rows: Vec<Row> =
+            watcher.devices().map(|device| Row::of(device, nothing.get(device.path()))).collect();
+        let others = unopened(&watcher.unopened().0);
+        terminal.draw(|frame| screen.draw(frame, &rows, &others)).context("cannot draw")?;
+    }
+}
+
+/// Why devices cannot be opened: a line each reason, with the device if it is only one.
+fn unopened(errors: &[&DeviceError]) -> Vec<String> {
+    let mut reasons: Vec<(String, Vec<&DeviceError>)> = Vec::new();
+    for error in errors {
+        let reason = match error {
+            DeviceError::Open { source, .. } => Plain(source).to_string(),
+            other => other.to_string(),
+        };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, devices)) => devices.push(error),
+            None => reasons.push((reason, vec![error])),
+        }
+    }
+    let line = |(reason, devices): (String, Vec<&DeviceError>)| match devices[..] {
+        [device] => device.to_string(),
+        _ => format!("{} devices cannot be opened: {reason}", devices.len()),
+    };
+    reasons.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_opened_is_told_by_its_reason() {
+        let error = |path: &str, code| DeviceError::Open {
+            path: path.into(),
+            writing: false,
+            source: Error::from_raw_os_error(code),
+        };
+        let (denied, medium) = (nix::libc::EACCES, nix::libc::ENOMEDIUM);
+        let errors =
+            [error("/dev/sda", denied), error("/dev/sr0", medium), error("/dev/sdb", denied)];
+        let told = unopened(&errors.iter().collect::<Vec<_>>());
+        let expected = [
+            "2 devices cannot be opened: Permission denied",
+            "/dev/sr0: cannot open: No medium found",
+        ];
+        assert_eq!(told, expected);
     }
 }

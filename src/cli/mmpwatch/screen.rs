@@ -3,10 +3,11 @@
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style as Look};
-use ratatui::text::{Line, Span, Text};
+use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row as TableRow, Table, Wrap};
 
-use super::row::{Mood, Row};
+use super::columns::{Column, beginning_of, columns, end_of};
+use super::row::{Mood, Note, Row};
 
 /// From a short interval to a long one.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -63,15 +64,21 @@ impl Screen {
         self.wanted = self.wanted.saturating_add(rows);
     }
 
-    pub(super) fn draw(&mut self, frame: &mut Frame<'_>, rows: &[Row]) {
+    /// Draws the devices, and why others that were found are not among them.
+    pub(super) fn draw(&mut self, frame: &mut Frame<'_>, rows: &[Row], others: &[String]) {
         let area = frame.area();
-        let alarms: Vec<&String> = rows.iter().flat_map(|row| &row.alarms).collect();
-        let wanted = alarms.iter().map(|alarm| lines(alarm, area.width)).sum::<u16>();
+        let alarms: Vec<&Note> = rows.iter().flat_map(|row| &row.alarms).collect();
+        let reasons = rows.iter().filter_map(|row| row.reason.as_ref());
+        let text: Vec<Line<'_>> = (alarms.iter().copied().chain(reasons))
+            .map(|note| self.note(note))
+            .chain(others.iter().map(|other| Line::from(other.as_str())))
+            .collect();
+        let wanted = text.iter().map(|line| lines(line.width(), area.width)).sum::<u16>();
         // The rows come first; the alarms get what is left, and at least half where there is much
         // of both.
         let needed = u16::try_from(rows.len()).unwrap_or(u16::MAX).saturating_add(2);
         let left = area.height.saturating_sub(needed).max(area.height / 2);
-        let panel = if alarms.is_empty() { 0 } else { wanted.saturating_add(1).min(left) };
+        let panel = if text.is_empty() { 0 } else { wanted.saturating_add(1).min(left) };
         let [title, table, panel] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Min(0),
@@ -80,8 +87,8 @@ impl Screen {
         .areas(area);
         self.title(frame, title, rows.len(), alarms.len());
         self.table(frame, table, rows);
-        let text: Vec<Line<'_>> = alarms.iter().map(|alarm| self.alarm(alarm)).collect();
-        let border = Block::new().borders(Borders::TOP).title("alarms");
+        let heading = if alarms.is_empty() { "not read" } else { "alarms" };
+        let border = Block::new().borders(Borders::TOP).title(heading);
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }).block(border), panel);
     }
 
@@ -91,16 +98,13 @@ impl Screen {
         frame.render_widget(Paragraph::new(text).style(look.patch(self.style.heading())), area);
     }
 
-    fn alarm<'a>(&self, text: &'a str) -> Line<'a> {
-        // Device, name, the rest.
-        let mut parts = text.splitn(3, ": ");
-        let (device, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    fn note<'a>(&self, note: &'a Note) -> Line<'a> {
+        let (before, rest) = note.text.split_at(note.word.0);
+        let (word, after) = rest.split_at(note.word.1 - note.word.0);
         Line::from(vec![
-            Span::raw(device),
-            Span::raw(" "),
-            Span::styled(name, self.style.alarm()),
-            Span::raw(" "),
-            Span::raw(parts.next().unwrap_or_default()),
+            Span::raw(before),
+            Span::styled(word, self.style.alarm()),
+            Span::raw(after),
         ])
     }
 
@@ -109,47 +113,47 @@ impl Screen {
         let last = rows.len().saturating_sub(visible);
         let wanted = std::mem::take(&mut self.wanted);
         self.first = self.first.min(last).saturating_add_signed(wanted).min(last);
-        // What differs in length gets its part by the longest that there is.
-        let part = |text: fn(&Row) -> &str| {
-            let longest = rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0);
-            Constraint::Fill(u16::try_from(longest.max(6)).unwrap_or(u16::MAX))
-        };
-        let widths = [
-            Constraint::Length(1),
-            part(|row| &row.device),
-            Constraint::Length(12),
-            part(|row| &row.holder),
-            Constraint::Length(10),
-            Constraint::Length(15),
-            Constraint::Fill(6),
-        ];
-        let heading = ["", "DEVICE", "STATE", "HOLDER", "SEQUENCE", "AGE", "PACE"];
-        let heading = TableRow::new(heading).style(Look::new().add_modifier(Modifier::BOLD));
-        let shown = rows.iter().skip(self.first).take(visible).map(|row| self.row(row));
+        // The mark and the space after it are always there.
+        let columns = columns(rows, usize::from(area.width).saturating_sub(2));
+        let widths = columns.iter().map(|(_, width)| u16::try_from(*width).unwrap_or(u16::MAX));
+        let widths = std::iter::once(1).chain(widths).map(Constraint::Length);
+        let heading = columns.iter().map(|(column, _)| column.heading());
+        let heading = TableRow::new(std::iter::once("").chain(heading))
+            .style(Look::new().add_modifier(Modifier::BOLD));
+        let shown = rows.iter().skip(self.first).take(visible);
+        let shown = shown.map(|row| self.row(row, &columns));
         frame.render_widget(Table::new(shown, widths).header(heading), area);
     }
 
-    fn row<'a>(&self, row: &'a Row) -> TableRow<'a> {
+    fn row(&self, row: &Row, columns: &[(Column, usize)]) -> TableRow<'static> {
         let mark = if row.alarms.is_empty() { " " } else { "!" };
-        let device = Look::new();
-        let device = if row.alarms.is_empty() { device } else { self.style.alarm() };
-        TableRow::new([
-            Cell::from(mark).style(self.style.alarm()),
-            Cell::from(row.device.as_str()).style(device),
-            Cell::from(row.state).style(self.style.mood(row.mood)),
-            Cell::from(row.holder.as_str()),
-            Cell::from(row.sequence.as_str()),
-            Cell::from(age(row)),
-            Cell::from(Text::from(bars(&row.intervals))),
-        ])
+        let cells = columns.iter().map(|(column, width)| self.cell(row, *column, *width));
+        let mark = Cell::from(mark).style(self.style.alarm());
+        TableRow::new(std::iter::once(mark).chain(cells))
+    }
+
+    /// Devices are told apart by how their names end, holders by how theirs begin.
+    fn cell(&self, row: &Row, column: Column, width: usize) -> Cell<'static> {
+        match column {
+            Column::Device => {
+                let alarmed = !row.alarms.is_empty();
+                let look = if alarmed { self.style.alarm() } else { Look::new() };
+                Cell::from(end_of(&row.device, width)).style(look)
+            }
+            Column::State => Cell::from(row.state).style(self.style.mood(row.mood)),
+            Column::Holder => Cell::from(beginning_of(&row.holder, width)),
+            Column::Sequence => Cell::from(beginning_of(&row.sequence, width)),
+            Column::Age => Cell::from(beginning_of(&age(row), width)),
+            Column::Pace => Cell::from(bars(&row.intervals)),
+        }
     }
 }
 
 /// How many lines a text takes, words kept whole.
-fn lines(text: &str, width: u16) -> u16 {
+fn lines(cells: usize, width: u16) -> u16 {
     let width = usize::from(width.max(1));
     // A line that ends before a long word is not full.
-    let lines = text.chars().count().saturating_mul(9) / (width * 8) + 1;
+    let lines = cells.saturating_mul(9) / (width * 8) + 1;
     u16::try_from(lines).unwrap_or(u16::MAX)
 }
 
@@ -195,17 +199,23 @@ mod tests {
             age: Some(("5.2 s".to_owned(), 0.25)),
             intervals: vec![0.5, 0.5, 1.0, 0.1],
             alarms: Vec::new(),
+            reason: None,
         }
     }
 
+    fn note(device: &str, rest: &str) -> Note {
+        let text = format!("{device}: second-writer: {rest}");
+        Note::new(device.as_ref(), "second-writer", text)
+    }
+
     fn alarmed(device: &str) -> Row {
-        let alarm = format!("{device}: second-writer: two write it; stop both at once");
+        let alarm = note(device, "two write it; stop both at once");
         Row { alarms: vec![alarm], ..row(device, "in use", Mood::Busy) }
     }
 
     fn drawn(screen: &mut Screen, rows: &[Row], width: u16, height: u16) -> Buffer {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("terminal");
-        terminal.draw(|frame| screen.draw(frame, rows)).expect("drawn");
+        terminal.draw(|frame| screen.draw(frame, rows, &[])).expect("drawn");
         terminal.backend().buffer().clone()
     }
 
@@ -225,7 +235,7 @@ mod tests {
             (2, &["  /dev/sdb", "clean", "oss1 sdb", "0x00000007", "▅▅█▁"]),
             (3, &["! /dev/sdc", "in use", "██░░░░░░ 5.2 s", "▅▅█▁"]),
             (22, &["alarms"]),
-            (23, &["/dev/sdc second-writer two write it; stop both at once"]),
+            (23, &["/dev/sdc: second-writer: two write it; stop both at once"]),
         ] {
             for word in words {
                 assert!(lines[line].contains(word), "no {word} in {:#?}", lines);
@@ -241,6 +251,52 @@ mod tests {
         for word in ["/dev/loop22 ", "vm loop22 (here) ", "▅▅█▁"] {
             assert!(lines[2].contains(word), "no {word} in {lines:#?}");
         }
+    }
+
+    /// As many as make a screen, of names that differ at their ends only.
+    #[test]
+    fn names_are_cut_where_they_can_still_be_told_apart() {
+        let long = "/dev/disk/by-id/dm-name-lustre-ost0001";
+        let mut rows: Vec<_> =
+            (170..193).map(|n| row(&format!("/dev/loop{n}"), "clean", Mood::Good)).collect();
+        rows.push(Row {
+            holder: "oss1.cluster.example.org dm-17".to_owned(),
+            ..row(long, "in use", Mood::Busy)
+        });
+        rows.push(Row { holder: "vm loop181 (ro by error)".to_owned(), ..alarmed("/dev/loop181") });
+        for (width, words) in [
+            (
+                80,
+                &[
+                    "/dev/loop175 ",
+                    "…-lustre-ost0001 ",
+                    "oss1.cluster.ex… ",
+                    "SEQUENCE   AGE ",
+                    "PACE",
+                ][..],
+            ),
+            (40, &["/dev/loop175 ", "…d/dm-name-lustre-ost0001 in use"]),
+        ] {
+            let text = text(&drawn(&mut Screen::new(PLAIN), &rows, width, 60)).join("\n");
+            for word in words {
+                assert!(text.contains(word), "no {word} in\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn why_something_is_not_read() {
+        let reason = note("/dev/sdb", "cannot open: Permission denied");
+        let rows = [Row { reason: Some(reason), ..row("/dev/sdb", "unreadable", Mood::Bad) }];
+        let others = ["3 devices cannot be opened: Permission denied".to_owned()];
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("terminal");
+        let mut screen = Screen::new(PLAIN);
+        terminal.draw(|frame| screen.draw(frame, &rows, &others)).expect("drawn");
+        let lines = text(terminal.backend().buffer());
+        assert!(lines[0].contains("alarms: 0") && lines[2].starts_with("  /dev/sdb"), "{lines:#?}");
+        assert!(lines[21].starts_with("not read─"), "{lines:#?}");
+        assert_eq!(lines[22], "/dev/sdb: second-writer: cannot open: Permission denied");
+        assert_eq!(lines[23], others[0]);
     }
 
     #[test]
@@ -301,7 +357,7 @@ mod tests {
         ];
         for name in hostile {
             let shown = Escaped(name.as_bytes()).to_string();
-            let alarms = vec![format!("/dev/sdb: second-writer: {shown}"); 9];
+            let alarms = vec![note("/dev/sdb", &shown); 9];
             let row = Row { holder: shown.clone(), alarms, ..row(&shown, "in use", Mood::Busy) };
             let rows = [row, self::row("/dev/sdc", "clean", Mood::Good)];
             let buffer = drawn(&mut Screen::new(COLOURED), &rows, 80, 24);
