@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, ValueHint};
 use serde::Serialize;
 
 use super::common::{run, settled};
@@ -43,7 +43,7 @@ pub struct Arguments {
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
     /// A block device, an image, LABEL=… or UUID=…
-    #[arg(value_name = "DEVICE")]
+    #[arg(value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
     device: OsString,
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, ValueHint};
 use nix::sys::signal::Signal;
 
 use super::common::{duration, resolve_all, run};
@@ -68,10 +68,10 @@ pub struct Arguments {
     #[arg(long)]
     no_realtime: bool,
     /// Block devices, images, LABEL=… or UUID=…
-    #[arg(required = true, value_name = "DEVICE")]
+    #[arg(required = true, value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
     devices: Vec<OsString>,
     /// The command and its arguments
-    #[arg(required = true, last = true, value_name = "COMMAND")]
+    #[arg(required = true, last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     command: Vec<OsString>,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
 
 use super::common::{duration, run};
 use crate::cluster::{
@@ -112,7 +112,7 @@ enum Job {
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         timeout: Option<Duration>,
         /// Leave there when the heartbeat was seen, for the next monitor
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         remember: Option<PathBuf>,
     },
     /// Tell whether a node is gone: whether it writes none of the devices for the guard interval.
@@ -122,7 +122,7 @@ enum Job {
         #[arg(value_name = "HOST", value_parser = OsStringValueParser::new().try_map(host))]
         host: OsString,
         /// All devices it can have
-        #[arg(required = true, value_name = "DEVICE")]
+        #[arg(required = true, value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
         devices: Vec<OsString>,
         /// This machine's own host name in MMP blocks, where it sees another (in a container)
         #[arg(long, value_name = "NAME")]
@@ -138,7 +138,7 @@ fn host(name: OsString) -> Result<OsString, &'static str> {
 #[derive(Args, Debug)]
 struct Place {
     /// Block device, LABEL=… or UUID=…
-    #[arg(value_name = "DEVICE")]
+    #[arg(value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
     device: OsString,
     /// Where it is mounted
     #[arg(value_name = "DIR")]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::common::resolve_all;
 use crate::daemon::{Discovery, ENDING, Watcher};
@@ -18,7 +18,7 @@ pub(super) struct Watched {
     #[arg(long, conflicts_with = "mounted")]
     all: bool,
     /// Block devices, images, LABEL=… or UUID=…
-    #[arg(value_name = "DEVICE")]
+    #[arg(value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
     devices: Vec<OsString>,
 }
 

@@ -1,6 +1,7 @@
 //! The manual pages and the completions.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::common::program::{run, tool};
 use super::common::suite::Suite;
@@ -18,6 +19,8 @@ pub(super) fn cases(suite: &mut Suite) {
     suite.case("pages/exit_status", exit_status);
     suite.case("pages/see_also", see_also);
     suite.case("pages/completions_know_every_option", completions);
+    suite.case("pages/completions_in_bash", completions_in_bash);
+    suite.case("pages/completions_offer_what_is_taken", offered_is_taken);
     suite.case("pages/markdown", markdown);
 }
 
@@ -170,6 +173,78 @@ fn completions() {
         let forms = std::iter::once(command).chain(command.get_subcommands());
         for long in forms.flat_map(|f| f.get_arguments()).filter_map(|a| a.get_long()) {
             assert!(texts.iter().all(|text| text.contains(long)), "{name}: --{long}");
+        }
+    }
+}
+
+/// What bash offers after a command line that ends where the cursor is.
+fn offered(line: &str) -> Vec<String> {
+    let (before, _) = line.split_once(' ').expect("a program");
+    let place = format!("bash-completion/completions/{before}");
+    let (_, text) =
+        completion::all().into_iter().find(|(at, _)| *at == place.as_ref() as &Path).expect(line);
+    let file = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(&file, text).expect("write");
+    // What the shell does on TAB, but for what the cursor does then.
+    let script = r#"
+        source "$1"
+        compopt() { :; }
+        function=$(complete -p "$2"); function=${function##*-F }; function=${function%% *}
+        shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        "$function" "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        ((${#COMPREPLY[@]} == 0)) || printf '%s\n' "${COMPREPLY[@]}"
+    "#;
+    let file = file.path().to_str().expect("UTF-8");
+    let words: Vec<_> = ["-c", script, "bash", file].into_iter().chain(line.split(' ')).collect();
+    tool("bash", &words).lines().map(str::to_owned).collect()
+}
+
+fn completions_in_bash() {
+    for (line, words) in [
+        ("mmptune -O ", &["mmp", "^mmp"][..]),
+        ("mmptune -O ^", &["^mmp"]),
+        ("mmptune -E ", &["mmp_update_interval=", "clear_mmp"]),
+        ("mmptune -E c", &["clear_mmp"]),
+        ("mmprun --fence ", &["watchdog", "sysrq"]),
+        ("mmpd hold --fence ", &["watchdog", "sysrq"]),
+        ("mmpd hold --on-loss ", &["exit", "report"]),
+        ("mmpd h", &["hold", "help"]),
+        ("mmpcheck --mou", &["--mounted"]),
+        // Where it offers nothing of its own, the shell offers files.
+        ("mmpcheck /dev/", &[]),
+        ("mmprun /dev/", &[]),
+    ] {
+        assert_eq!(offered(line), words, "{line}");
+    }
+}
+
+/// Each value that is offered is one that the program knows, and others are taken as before.
+fn offered_is_taken() {
+    for (program, form, option, values) in completion::VALUES {
+        let commands = mmp::cli::commands();
+        let command = commands.iter().find(|c| c.get_name() == program).expect(program);
+        let found = form.map_or(command, |form| command.find_subcommand(form).expect(form));
+        let found = found.get_arguments().find(|argument| argument.get_id() == option);
+        let found = found.expect(option);
+        let long = found.get_long().map(|long| format!("--{long}"));
+        let flag = long.or(found.get_short().map(|short| format!("-{short}"))).expect(option);
+        assert!(found.get_possible_values().is_empty(), "{program} {flag} takes others too");
+        for value in values {
+            let value = value.replace('=', "=5");
+            let mut line = vec![program];
+            line.extend(form);
+            line.extend([&flag, &value, "/nonexistent"]);
+            if program == "mmprun" {
+                line.extend(["--", "true"]);
+            }
+            let parsed = command.clone().try_get_matches_from(&line);
+            parsed.unwrap_or_else(|error| panic!("{line:?}: {error}"));
+            // What mmptune knows shows later, when it has come to the device.
+            if program == "mmptune" {
+                let ended = run(program, &[&["-f"], &line[1..]].concat());
+                assert_eq!(ended.code, 2, "{line:?}: {}", ended.said());
+                assert!(ended.err.contains("No such file"), "{line:?}: {}", ended.err);
+            }
         }
     }
 }

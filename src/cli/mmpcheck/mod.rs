@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{ArgGroup, Parser};
+use clap::{ArgGroup, Parser, ValueHint};
 
 use super::common::{duration, message, run, settled};
 use crate::daemon::{Alarm, Answer, BlockIo, Due, Stop, ask_all, drive, now, survive};
@@ -80,13 +80,13 @@ pub struct Arguments {
     #[arg(long)]
     prometheus: bool,
     /// Write the metrics to a file, all at once
-    #[arg(short, long, value_name = "FILE", requires = "prometheus")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "prometheus")]
     output: Option<PathBuf>,
     /// Say `healthy` or `NOT HEALTHY` as Lustre's health_check does, and heed that file
     #[arg(long)]
     health: bool,
     /// Where Lustre's health_check is
-    #[arg(long, value_name = "FILE", requires = "health")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "health")]
     lustre_health: Option<PathBuf>,
     /// Print only what is not safe to mount, or what is wrong
     #[arg(short, long, conflicts_with = "form")]
@@ -95,7 +95,7 @@ pub struct Arguments {
     #[arg(short, long, conflicts_with = "survey")]
     verbose: bool,
     /// Block devices, images, LABEL=… or UUID=…
-    #[arg(value_name = "DEVICE")]
+    #[arg(value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
     devices: Vec<OsString>,
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::NAME;
 use super::policy::Policy;
@@ -54,13 +54,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "watchdog|sysrq|COMMAND")]
     fence: Option<Fence>,
     /// Where the socket for 'mmpd status' is made
-    #[arg(long, value_name = "FOLDER", default_value = STATUS_DIR)]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, default_value = STATUS_DIR)]
     status_dir: PathBuf,
     /// Do without locked memory and real-time scheduling
     #[arg(long)]
     no_realtime: bool,
     /// Block devices, images, LABEL=… or UUID=…
-    #[arg(required = true, value_name = "DEVICE")]
+    #[arg(required = true, value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
     devices: Vec<OsString>,
 }
 

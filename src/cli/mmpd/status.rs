@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::NAME;
 use crate::daemon::{STATUS_DIR, Stage, ask_status};
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     prometheus: bool,
     /// Where the sockets of `mmpd hold` are
-    #[arg(long, value_name = "FOLDER", default_value = STATUS_DIR)]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, default_value = STATUS_DIR)]
     status_dir: PathBuf,
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::NAME;
@@ -41,13 +41,13 @@ pub(super) struct Arguments {
     watched: Watched,
     /// Run by the shell for each alarm, with MMP_DEVICE, MMP_ALARM, MMP_REASON and
     /// MMP_STATE=raised or cleared set
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     on_alarm: Option<OsString>,
     /// Print alarms as JSON on standard output, an object a line
     #[arg(long)]
     json: bool,
     /// Keep Prometheus metrics in this file, for node_exporter's textfile collector
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
     /// Stop after so long
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]

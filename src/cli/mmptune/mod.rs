@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, ValueHint};
 
 use self::outcome::{Outcome, TuneFields};
 use super::common::run;
@@ -55,7 +55,7 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
     /// A block device, an image, LABEL=… or UUID=…
-    #[arg(value_name = "DEVICE")]
+    #[arg(value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
     device: OsString,
 }
 
