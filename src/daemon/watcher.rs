@@ -270,11 +270,10 @@ impl Watcher {
         self.devices.iter().filter(|device| device.named || device.is_watched())
     }
 
-    /// Why those that were found and are not among them could not be opened, and whether there is
-    /// none that could.
+    /// Why devices that were found could not be opened, and whether none that has answered could.
     pub fn unopened(&self) -> (Vec<&DeviceError>, bool) {
-        let why = |device: &WatchedDevice| device.unopened.is_some();
-        let none = self.devices.iter().all(why);
+        let opened = |device: &WatchedDevice| device.answered && device.unopened.is_none();
+        let none = !self.devices.iter().any(opened);
         (self.devices.iter().filter_map(|device| device.unopened.as_ref()).collect(), none)
     }
 
@@ -415,8 +414,8 @@ impl Watcher {
                 let retry = if device.named { RETRY_NAMED } else { RETRY };
                 if told {
                     self.incidents.push_back(Incident::Nothing(device.path.clone(), error));
-                } else if matches!(error, DeviceError::Open { .. }) {
-                    device.unopened = Some(error);
+                } else {
+                    device.unopened = Some(error).filter(|e| matches!(e, DeviceError::Open { .. }));
                 }
                 now().instant + retry
             }
