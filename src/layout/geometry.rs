@@ -15,6 +15,14 @@ const MAX_CLUSTERS: u32 = (1 << 16) - 8;
 /// `s_checksum_type`: crc32c, the only one there is.
 const CRC32C: u8 = 1;
 
+/// `s_rev_level`: the highest there is.
+const MAX_REVISION: u32 = 1;
+/// `s_first_ino`: the inodes before it are reserved.
+const FIRST_INODE: u32 = 11;
+
+/// `s_log_groups_per_flex`: beyond it, the number of groups does not fit 32 bits.
+const MAX_LOG_GROUPS_PER_FLEX: u32 = 31;
+
 /// A superblock field that contradicts the others or the limits of the format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("superblock: {field} is {value}, which cannot be; run e2fsck")]
@@ -92,7 +100,9 @@ impl Geometry {
         let desc_size = u32::from(superblock.u16(0xFE));
         let known = desc_size.is_power_of_two() && (64..=1024).contains(&desc_size);
         let wide = features.is_64bit();
-        check(!wide || known, "s_desc_size", desc_size.into())?;
+        // Without 64bit nothing goes by it, but e2fsck insists all the same.
+        let unused = desc_size == 0 || desc_size.is_power_of_two() && desc_size <= 1024;
+        check(if wide { known } else { unused }, "s_desc_size", desc_size.into())?;
         let descriptor_size = if wide { desc_size } else { 32 };
         let descriptor_blocks = groups.div_ceil(block_size / descriptor_size);
 
@@ -107,6 +117,7 @@ impl Geometry {
         )?;
         let agree = u64::from(groups) * u64::from(inodes_per_group) == u64::from(inodes);
         check(agree, "s_inodes_count", inodes.into())?;
+        check_bounds(superblock)?;
         let inode_bytes = u64::from(inodes_per_group) * u64::from(inode_size);
         let sum = superblock.u8(0x175);
         check(sum == CRC32C || !features.metadata_csum(), "s_checksum_type", sum.into())?;
@@ -142,7 +153,7 @@ impl Geometry {
             meta_bg,
             kept_for_descriptors,
             inode_table_blocks: inode_bytes.div_ceil(block_size.into()),
-            groups_per_flex: 1u32.checked_shl(superblock.u8(0x174).into()).unwrap_or(1 << 31),
+            groups_per_flex: 1 << superblock.u8(0x174),
             backups,
         })
     }
@@ -335,6 +346,30 @@ impl Geometry {
         let first = group.0 / self.groups_per_flex * self.groups_per_flex;
         (first..first.saturating_add(self.groups_per_flex).min(self.groups)).map(GroupNumber)
     }
+}
+
+/// Checks the fields that place nothing, to the bounds that e2fsck 1.47.0 was seen to insist on.
+fn check_bounds(superblock: &Superblock) -> Result<(), GeometryError> {
+    let most_reserved = superblock.blocks_count() / 2;
+    let bounds = [
+        ("s_rev_level", superblock.u32(0x4C).into(), 0, MAX_REVISION.into()),
+        ("s_r_blocks_count", superblock.reserved_blocks_count(), 0, most_reserved),
+        (
+            "s_first_ino",
+            superblock.u32(0x54).into(),
+            FIRST_INODE.into(),
+            superblock.u32(0x00).into(),
+        ),
+        (
+            "s_reserved_gdt_blocks",
+            superblock.u16(0xCE).into(),
+            0,
+            (superblock.block_size() / 4).into(),
+        ),
+        ("s_log_groups_per_flex", superblock.u8(0x174).into(), 0, MAX_LOG_GROUPS_PER_FLEX.into()),
+    ];
+    let beyond = bounds.into_iter().find(|(_, value, least, most)| value < least || value > most);
+    beyond.map_or(Ok(()), |(field, value, ..)| Err(GeometryError { field, value }))
 }
 
 /// `s_backup_bgs` as a list; 0 stands for none.

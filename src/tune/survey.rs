@@ -96,6 +96,12 @@ impl Survey {
     }
 }
 
+/// Whether two areas, as (first block, number of blocks), have a block in common.
+fn overlap(a: (BlockNumber, u64), b: (BlockNumber, u64)) -> bool {
+    let end = |(first, blocks): (BlockNumber, u64)| first.0.saturating_add(blocks);
+    a.1 > 0 && b.1 > 0 && a.0.0 < end(b) && b.0.0 < end(a)
+}
+
 struct Look<'a> {
     source: &'a mut dyn Source,
     superblock: &'a Superblock,
@@ -163,6 +169,13 @@ impl Look<'_> {
                 "the block bitmap of group {group} cannot lie at block {block}"
             ));
         };
+        let areas = self.geometry.metadata_of(group, descriptor);
+        if areas.iter().enumerate().any(|(n, area)| areas[..n].iter().any(|b| overlap(*area, *b))) {
+            return contradiction(format!(
+                "by its descriptor, the bitmaps and the inode table of group {group} lie over one \
+                 another, or over its superblock and descriptors"
+            ));
+        }
         let bitmap = if self.is_uninit(descriptor) {
             BlockBitmap::initial(self.geometry, group, descriptor)
         } else {
@@ -189,11 +202,9 @@ impl Look<'_> {
 
     /// The group of `blocks` that overlap the fixed metadata a descriptor names, if any do.
     fn overlaps(&self, group: GroupNumber, descriptor: &GroupDescriptor, cluster: u64) -> bool {
-        let end = cluster.saturating_add(self.geometry.cluster_ratio().into());
+        let cluster = (BlockNumber(cluster), self.geometry.cluster_ratio().into());
         let areas = self.geometry.metadata_of(group, descriptor);
-        areas
-            .into_iter()
-            .any(|(first, blocks)| first.0 < end && cluster < first.0.saturating_add(blocks))
+        areas.into_iter().any(|area| overlap(area, cluster))
     }
 
     /// The first free cluster of the file system, as e2fsprogs chooses it.

@@ -1,8 +1,9 @@
 //! `mmptune` on mutated images: where e2fsck found nothing before, it finds nothing after a change
-//! that was made, and after one that was refused not a byte is another.
+//! that was made, after one that was refused not a byte is another, and a superblock that e2fsck
+//! does not go by is not changed, for its backups would be lost.
 
 use crate::common::image::Image;
-use crate::common::program::run;
+use crate::common::program::{Ended, run};
 use crate::common::suite::Suite;
 use crate::seeds::image;
 
@@ -17,6 +18,7 @@ const LAYOUTS: [(&str, &str, &str); 4] = [
 ];
 
 pub(crate) fn cases(suite: &mut Suite) {
+    suite.case("bounds of the superblock's fields are e2fsck's", bounds);
     for (name, features, size) in LAYOUTS {
         suite.case(format!("e2fsck after mmptune on mutated images, {name}"), move || {
             let start = fastrand::u64(..1 << 40);
@@ -37,6 +39,43 @@ pub(crate) fn cases(suite: &mut Suite) {
     }
 }
 
+/// Whether e2fsck went by the primary superblock, which it may have called clean by a backup.
+fn trusts(looked: &Ended) -> bool {
+    let said = looked.said();
+    let doubts = ["Superblock invalid", "Corruption found in superblock", "revision is apparently"];
+    !doubts.iter().any(|doubt| said.contains(doubt))
+}
+
+/// The last value of each field that e2fsck goes by, and the next, which it does not: `mmptune`
+/// changes the one and refuses the other, and names the field.
+fn bounds() {
+    let original = image("uninit_bg,^metadata_csum,^64bit,^resize_inode", "12M", false).content();
+    let long =
+        |at: usize| u32::from_le_bytes(original[1024 + at..][..4].try_into().expect("4 bytes"));
+    let (inodes, blocks) = (long(0x00), long(0x04));
+    let fields = [
+        ("s_rev_level", 0x4C, 1, 2),
+        ("s_r_blocks_count", 0x08, blocks / 2, blocks / 2 + 1),
+        ("s_first_ino", 0x54, 11, 10),
+        ("s_first_ino", 0x54, inodes, inodes + 1),
+        ("s_reserved_gdt_blocks", 0xCC, 0, 257 << 16),
+        ("s_log_groups_per_flex", 0x174, 31, 32),
+        ("s_desc_size", 0xFC, 64 << 16, 63 << 16),
+    ];
+    for (field, at, last, beyond) in fields {
+        for (value, goes) in [(last, true), (beyond, false)] {
+            let image = Image::bytes(&original);
+            image.change_superblock(|raw| raw[at..at + 4].copy_from_slice(&value.to_le_bytes()));
+            let looked = run("e2fsck", &["-fn", image.name()]);
+            let by_backup = looked.said().contains("trying backup blocks");
+            assert_eq!(trusts(&looked) && !by_backup, goes, "{field} {value}: {}", looked.said());
+            let ended = run("mmptune", &["-O", "mmp", image.name()]);
+            assert_eq!(ended.code == 0, goes, "{field} {value}: {}", ended.said());
+            assert_eq!(ended.said().contains(field), !goes, "{}", ended.said());
+        }
+    }
+}
+
 /// Whether e2fsck found nothing before, and whether mmptune then changed it.
 fn mutation(original: &[u8], mmp: bool, seed: u64) -> (bool, bool) {
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -51,7 +90,8 @@ fn mutation(original: &[u8], mmp: bool, seed: u64) -> (bool, bool) {
         let (at, byte) = (rng.usize(2048..original.len()), rng.u8(..));
         image.patch(at as u64, &[byte]);
     }
-    let clean = run("e2fsck", &["-fn", image.name()]).code == 0;
+    let looked = run("e2fsck", &["-fn", image.name()]);
+    let (clean, trusted) = (looked.code == 0, trusts(&looked));
     let before = image.content();
     let on = if mmp { "^mmp" } else { "mmp" };
     let ended = run("mmptune", &["-f", "--no-guard", "-O", on, image.name()]);
@@ -60,6 +100,7 @@ fn mutation(original: &[u8], mmp: bool, seed: u64) -> (bool, bool) {
         assert!(image.content() == before, "MMP_SEED={seed}: written, although {}", ended.said());
         return (clean, false);
     }
+    assert!(trusted, "MMP_SEED={seed}: changed, although e2fsck said {}", looked.said());
     if clean {
         let after = run("e2fsck", &["-fn", image.name()]);
         assert_eq!(after.code, 0, "MMP_SEED={seed}: e2fsck: {}", after.said());
