@@ -1,12 +1,12 @@
 # Everything a fresh machine needs for these is installed by tests/setup.sh.
 
-.PHONY: all bench pages install uninstall deb rpm demo test test-vm test-ha test-packages soak fuzz lint clean
+.PHONY: all static pages install uninstall deb rpm picture demo setup lint clean
+.PHONY: test test-vm test-ha test-packages soak fuzz bench
 
 all:
 	cargo build --release --locked
 
 # Programs that need no library, for a rescue system; shown by the demo.
-.PHONY: static
 static: | setup
 	rustup target add $(MUSL)
 	cargo build --release --locked --target $(MUSL)
@@ -36,7 +36,6 @@ target/tools/bin/cargo-generate-rpm: | setup
 	cargo install --quiet --locked --root target/tools cargo-generate-rpm@0.21.1
 
 # README's picture, from a session of now.
-.PHONY: picture
 picture: all
 	docs/picture.sh target/release >docs/picture.svg
 
@@ -45,7 +44,6 @@ demo: all
 	tests/demo.sh target/release
 
 demo all pages picture test lint: | setup
-.PHONY: setup
 setup:
 	tests/setup.sh
 

@@ -2,8 +2,8 @@
 //! today, in one run on one machine.
 //!
 //! `cargo bench --bench heartbeat [-- SECTION…]`, with the sections tick, hold, memory, peers,
-//! stale and verdict. MMP_BENCH_SECONDS is how long devices are held, 60 by default. With `--check` it ends with an
-//! error unless what is promised holds; that means something on a quiet machine only.
+//! stale and verdict. MMP_BENCH_SECONDS is how long devices are held, 60 by default. With `--check`
+//! it ends with an error unless what is promised holds; that means something on a quiet machine only.
 
 mod hold;
 mod peers;

@@ -15,10 +15,10 @@ use crate::daemon::{
     Ending, Fence, Guard, Guardian, Happening, HolderOptions, Log, Message, News, Realtime,
     Supervisor, called_as_guardian, now,
 };
-use crate::device::shown;
+use crate::device::{Plain, shown};
 use crate::protocol::{Instant, Refusal};
 use crate::report::exit::{RUN_CANNOT_EXECUTE, RUN_LOST, RUN_NOT_FOUND, RUN_REFUSED, RUN_TROUBLE};
-use crate::report::{Progress, describe_notice};
+use crate::report::{Progress, describe_expired, describe_notice};
 
 const NAME: &str = "mmprun";
 /// How often the block is rewritten.
@@ -153,10 +153,7 @@ impl Running<'_> {
                 Happening::Signal(signal) => self.pass_on(signal),
                 Happening::Guardian(message) => self.told(message),
                 Happening::Expired(index) => {
-                    let device = shown(&self.devices[index]);
-                    let reason =
-                        format!("{device}: lost: no heartbeat has ended and the lease has run out");
-                    self.lose(&reason);
+                    self.lose(&describe_expired(&self.devices[index]));
                     // The guardian has done it, unless it is stopped.
                     if let Some(guardian) = self.supervisor.guardian() {
                         guardian.kill_command();
@@ -196,7 +193,7 @@ impl Running<'_> {
                 let error = std::io::Error::from_raw_os_error(number);
                 let command = self.arguments.command.first().map(shown);
                 let command = command.map(|name| name.to_string()).unwrap_or_default();
-                self.log.say(format!("cannot run '{command}': {}", crate::device::Plain(&error)));
+                self.log.say(format!("cannot run '{command}': {}", Plain(&error)));
                 self.code.get_or_insert(match error.kind() {
                     ErrorKind::NotFound => RUN_NOT_FOUND,
                     _ => RUN_CANNOT_EXECUTE,

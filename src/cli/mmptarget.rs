@@ -179,10 +179,18 @@ pub fn main() -> ExitCode {
     run(NAME, TROUBLE, |arguments: Arguments| match arguments.job {
         Job::Start { place, how } => {
             let (target, request) = (place.into(), how.into());
-            Ok(tell(&target, start(&target, &request), |did| match did {
-                true => "mounted",
-                false => "is mounted already",
-            }))
+            Ok(match start(&target, &request) {
+                Ok(did) => {
+                    let word = if did { "mounted" } else { "is mounted already" };
+                    let (device, dir) = (shown(&target.device), shown(&target.dir));
+                    complain(NAME, format!("{device}: {word} on {dir}"));
+                    DONE
+                }
+                Err(error) => {
+                    complain(NAME, &error);
+                    error.exit_code()
+                }
+            })
         }
         Job::Validate { place, how } => {
             let (target, request) = (place.into(), how.into());
@@ -243,25 +251,6 @@ pub fn main() -> ExitCode {
             Ok(devices.iter().zip(&seen).filter_map(tell).max().unwrap_or(DONE))
         }
     })
-}
-
-/// A finished start, in a line and a code.
-fn tell(
-    target: &Target,
-    ended: Result<bool, crate::cluster::StartError>,
-    word: impl Fn(bool) -> &'static str,
-) -> u8 {
-    match ended {
-        Ok(did) => {
-            let (device, dir) = (shown(&target.device), shown(&target.dir));
-            complain(NAME, format!("{device}: {} on {dir}", word(did)));
-            DONE
-        }
-        Err(error) => {
-            complain(NAME, &error);
-            error.exit_code()
-        }
-    }
 }
 
 /// How a target does, in a code, and in a line where something is wrong.

@@ -5,9 +5,8 @@
 //! without that it shows only that its kernel does not write: a frozen file system or a paused
 //! machine looks the same.
 
-use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
-use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::thread;
 
@@ -43,7 +42,6 @@ pub fn watch_for(node: &OsStr, devices: &[OsString], here: Option<&OsString>) ->
 }
 
 fn watch_one(node: &OsStr, target: &Target) -> Presence {
-    use std::os::unix::ffi::OsStrExt;
     let opened = target.path().and_then(|path| Ok((MmpDevice::new(Reader::open(&path)?)?, path)));
     let (mut device, path) = match opened {
         Ok(opened) => opened,
@@ -51,11 +49,8 @@ fn watch_one(node: &OsStr, target: &Target) -> Presence {
     };
     let names = target.names(&path);
     let mut still = Still::of_node(device.area().update_interval, node.as_bytes(), names);
-    let watched = Stop::new().and_then(|stop| Alarm::new(&stop)).and_then(|alarm| {
-        drive(&mut still, &mut device, &alarm, |_| ControlFlow::<Infallible>::Continue(()))
-    });
-    match watched {
-        Ok(ControlFlow::Continue(stillness)) => Presence::Watched(stillness),
-        Err(error) => Presence::System(error),
-    }
+    let watched = Stop::new()
+        .and_then(|stop| Alarm::new(&stop))
+        .and_then(|alarm| drive(&mut still, &mut device, &alarm, |_| {}));
+    watched.map_or_else(Presence::System, Presence::Watched)
 }

@@ -12,6 +12,7 @@ mod start;
 mod stop;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,7 +62,6 @@ impl Target {
 
     /// What the kernel writes into the block of `path`.
     fn names(&self, path: &Path) -> Names {
-        use std::os::unix::ffi::OsStrExt;
         match &self.node {
             Some(node) => our_names(path).on_node(node.as_bytes()),
             None => our_names(path),

@@ -1,7 +1,5 @@
 //! How a mounted target does.
 
-use std::convert::Infallible;
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::{LEAVE, Target};
@@ -48,9 +46,7 @@ pub fn monitor(
     let update_interval = device.area().update_interval;
     let mut watch = PulseWatch::new(PulseRequest { update_interval, names, patience, last });
     let alarm = Alarm::new(&Stop::new()?)?;
-    let ControlFlow::Continue(pulse) =
-        drive(&mut watch, &mut device, &alarm, |_| ControlFlow::<Infallible>::Continue(()))?;
-    Ok(Health::Mounted(pulse))
+    Ok(Health::Mounted(drive(&mut watch, &mut device, &alarm, |_| {})?))
 }
 
 /// Why a target could not be looked at.

@@ -12,8 +12,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::clock::now;
+use super::drive::{BlockIo, read};
 use super::limits::allow_devices;
-use crate::protocol::{Instant, POLL};
+use crate::device::{MmpDevice, Reader};
+use crate::protocol::{Instant, IoFault, NeverWrites, POLL, ReadResult};
 
 /// A disk that takes longer to answer is as good as gone.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,6 +49,25 @@ impl Due {
     fn is_over(&self, at: Instant) -> bool {
         let asked = self.0.load(Ordering::SeqCst);
         asked != NONE && at.since(Instant(asked)) >= PATIENCE
+    }
+}
+
+/// A device that is read only, of which `due` tells when it is asked.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The device.
+    pub device: MmpDevice<Reader>,
+    /// Told.
+    pub due: &'a Due,
+}
+
+impl BlockIo<NeverWrites> for Asked<'_> {
+    fn read(&mut self) -> ReadResult {
+        self.due.while_asking(|| read(&mut self.device))
+    }
+
+    fn write(&mut self, write: NeverWrites) -> Result<(), IoFault> {
+        match write {}
     }
 }
 

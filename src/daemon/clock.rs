@@ -52,7 +52,7 @@ impl Stop {
     }
 
     /// Whether it was raised.
-    pub fn is_raised(&self) -> bool {
+    fn is_raised(&self) -> bool {
         self.0.0.load(Ordering::SeqCst)
     }
 }

@@ -1,5 +1,6 @@
 //! Carries out what a machine of the protocol asks for, on a real device and in real time.
 
+use std::convert::Infallible;
 use std::io;
 use std::ops::ControlFlow;
 
@@ -27,7 +28,8 @@ pub(super) fn fault(error: &io::Error) -> IoFault {
     IoFault(error.raw_os_error().unwrap_or(other as i32))
 }
 
-fn read<D: AsMut<Reader>>(device: &mut MmpDevice<D>) -> ReadResult {
+/// The block, if it is a valid one.
+pub(super) fn read<D: AsMut<Reader>>(device: &mut MmpDevice<D>) -> ReadResult {
     let block = device.read().map_err(|error| ReadError::Io(fault(&error)))?;
     match block.verify(device.area().checksum) {
         Ok(()) => Ok(block),
@@ -130,9 +132,22 @@ impl Default for Driver {
     }
 }
 
-/// Runs a machine until it is done, or until `observe`, called after each step, breaks it off. An
-/// `observe` that breaks with [`std::convert::Infallible`] never does.
-pub fn drive<M: Machine, B>(
+/// Runs a machine until it is done; `observe` is called after each step.
+pub fn drive<M: Machine>(
+    machine: &mut M,
+    device: &mut impl BlockIo<M::Write>,
+    alarm: &Alarm,
+    mut observe: impl FnMut(&M),
+) -> io::Result<M::Outcome> {
+    let ControlFlow::Continue(outcome) = drive_until(machine, device, alarm, |machine| {
+        observe(machine);
+        ControlFlow::<Infallible>::Continue(())
+    })?;
+    Ok(outcome)
+}
+
+/// The same, until `observe` breaks it off.
+pub fn drive_until<M: Machine, B>(
     machine: &mut M,
     device: &mut impl BlockIo<M::Write>,
     alarm: &Alarm,

@@ -4,7 +4,6 @@
 //! behind by whoever dies meanwhile, and `mmptune -f -E clear_mmp` takes it away.
 
 use std::io;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::clock::{Alarm, now};
@@ -13,8 +12,8 @@ use super::identity::{our_names, random};
 use crate::device::{MmpDevice, Plain, Writer};
 use crate::layout::{MmpBlock, Sequence};
 use crate::protocol::{
-    Claim, ClaimOutcome, ClaimRequest, Claimed, Instant, Phase, Refusal, effective_interval,
-    lease_interval,
+    Claim, ClaimOutcome, ClaimRequest, Claimed, Instant, Machine, Phase, Refusal,
+    effective_interval, lease_interval,
 };
 
 /// Why a device could not be had for a change.
@@ -107,11 +106,7 @@ impl FsckHold {
             draw: random()?,
             patience: now().instant,
         });
-        let ControlFlow::Continue(outcome) = drive(&mut claim, device, alarm, |claim| {
-            observe(crate::protocol::Machine::phase(claim));
-            ControlFlow::<std::convert::Infallible>::Continue(())
-        })?;
-        match outcome {
+        match drive(&mut claim, device, alarm, |claim| observe(claim.phase()))? {
             ClaimOutcome::Claimed(claimed) => Self::write(claimed, update_interval, device),
             ClaimOutcome::Refused { why, left_behind } => {
                 Err(NotHeld::Refused { why, left_behind })

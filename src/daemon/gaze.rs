@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::clock::{Alarm, Woken, now};
-use super::drive::{BlockIo, fault};
+use super::drive::{fault, read};
 use crate::device::{DeviceError, MmpDevice, Reader, device_number, kernel_name};
 use crate::layout::Superblock;
 use crate::protocol::{Instant, IoFault, ReadError, ReadResult};
@@ -132,7 +132,7 @@ fn look(path: &Path, superblock: &Superblock) -> Result<ReadResult, DeviceError>
     let opened =
         Reader::open(path).and_then(|reader| MmpDevice::with_superblock(reader, superblock));
     match opened {
-        Ok(mut device) => Ok(device.read_block()),
+        Ok(mut device) => Ok(read(&mut device)),
         Err(DeviceError::Open { source, .. }) if !is_ours(&source) => {
             Ok(Err(ReadError::Io(fault(&source))))
         }
@@ -146,10 +146,4 @@ fn look(path: &Path, superblock: &Superblock) -> Result<ReadResult, DeviceError>
 fn is_ours(error: &io::Error) -> bool {
     let ours = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
     error.raw_os_error().is_some_and(|code| ours.contains(&Errno::from_raw(code)))
-}
-
-impl MmpDevice<Reader> {
-    fn read_block(&mut self) -> ReadResult {
-        BlockIo::<crate::protocol::NeverWrites>::read(self)
-    }
 }

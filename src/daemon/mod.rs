@@ -28,10 +28,10 @@ mod vital;
 mod wake;
 mod watcher;
 
-pub use asking::{Answer, Answers, Due, PATIENCE, ask_all};
+pub use asking::{Answer, Answers, Asked, Due, PATIENCE, ask_all};
 pub use child::{Child, Launch};
 pub use clock::{Alarm, Stop, now, uptime};
-pub use drive::{BlockIo, Driver, Step, drive};
+pub use drive::{BlockIo, Driver, Step, drive, drive_until};
 pub use fsck::{FsckHold, Left, NotHeld, NotReleased, Unmarked};
 pub use guardian::{Fence, Guard, Guardian, Message, called as called_as_guardian};
 pub use holder::HolderOptions;

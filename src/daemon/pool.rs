@@ -176,12 +176,8 @@ impl Pool {
     pub(super) fn stop(&self) {
         let mut state = self.0.lock();
         state.stopped = true;
-        for Due { wait, woken, task } in std::mem::take(&mut state.waiting).into_vec() {
-            let due = Due { wait, woken, task };
-            match due.wait.heed_stop {
-                true => state.add(wait, due.task),
-                false => state.waiting.push(due),
-            }
+        for Due { wait, task, .. } in std::mem::take(&mut state.waiting).into_vec() {
+            state.add(wait, task);
         }
         self.0.attend(&state);
     }

@@ -108,7 +108,7 @@ impl WatchedDevice {
     }
 
     /// Whether it is known to have an MMP block, or gives an alarm all the same.
-    pub fn is_watched(&self) -> bool {
+    fn is_watched(&self) -> bool {
         self.facts.is_some() || !self.sentinel.alarms().is_empty()
     }
 

@@ -68,19 +68,15 @@ fn unquote(value: &[u8]) -> &[u8] {
 
 /// udev writes bytes that a file name should not have as `\x20`.
 fn encode(value: &[u8]) -> Vec<u8> {
-    let mut out = String::new();
-    let mut raw = Vec::new();
+    let mut out = Vec::new();
     for byte in value {
-        let plain = byte.is_ascii_alphanumeric() || b"#+-.:=@_".contains(byte) || *byte >= 0x80;
-        if plain {
-            raw.push(*byte);
+        if byte.is_ascii_alphanumeric() || b"#+-.:=@_".contains(byte) || *byte >= 0x80 {
+            out.push(*byte);
         } else {
-            out.clear();
-            let _ = write!(out, "\\x{byte:02x}");
-            raw.extend_from_slice(out.as_bytes());
+            out.extend(format!("\\x{byte:02x}").bytes());
         }
     }
-    raw
+    out
 }
 
 fn decode(value: &[u8]) -> Vec<u8> {

@@ -21,14 +21,12 @@ pub struct Features {
 pub const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 /// Incompat: group descriptors lie with the groups they describe.
 pub const INCOMPAT_META_BG: u32 = 0x10;
-/// Incompat: the metadata of several groups lies together.
-pub const INCOMPAT_FLEX_BG: u32 = 0x200;
 /// Incompat: multiple-mount protection is on.
 pub const INCOMPAT_MMP: u32 = 0x100;
 /// Incompat: the journal must be replayed (`needs_recovery`).
 pub const INCOMPAT_RECOVER: u32 = 0x4;
 /// Incompat: this device is an external journal, not a file system.
-pub const INCOMPAT_JOURNAL_DEV: u32 = 0x8;
+const INCOMPAT_JOURNAL_DEV: u32 = 0x8;
 /// Incompat: block numbers of 64 bits.
 pub const INCOMPAT_64BIT: u32 = 0x80;
 /// Incompat: the checksum seed is kept in `s_checksum_seed`.
@@ -40,7 +38,7 @@ pub const RO_COMPAT_GDT_CSUM: u32 = 0x10;
 /// Ro-compat: the bitmaps count clusters of several blocks.
 pub const RO_COMPAT_BIGALLOC: u32 = 0x200;
 /// Ro-compat: metadata carries crc32c checksums.
-pub const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
+const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 /// Ro-compat: the orphan file may list files; set while mounted.
 pub const RO_COMPAT_ORPHAN_PRESENT: u32 = 0x10000;
 
@@ -77,7 +75,7 @@ const INCOMPAT: &Table = &[
     (0x40, "extent"),
     (INCOMPAT_64BIT, "64bit"),
     (INCOMPAT_MMP, "mmp"),
-    (INCOMPAT_FLEX_BG, "flex_bg"),
+    (0x200, "flex_bg"),
     (0x400, "ea_inode"),
     (0x1000, "dirdata"),
     (INCOMPAT_CSUM_SEED, "metadata_csum_seed"),

@@ -14,12 +14,10 @@ use super::units::{BlockNumber, ByteOffset, GroupNumber};
 const MAX_CLUSTERS: u32 = (1 << 16) - 8;
 /// `s_checksum_type`: crc32c, the only one there is.
 const CRC32C: u8 = 1;
-
 /// `s_rev_level`: the highest there is.
 const MAX_REVISION: u32 = 1;
 /// `s_first_ino`: the inodes before it are reserved.
 const FIRST_INODE: u32 = 11;
-
 /// `s_log_groups_per_flex`: beyond it, the number of groups does not fit 32 bits.
 const MAX_LOG_GROUPS_PER_FLEX: u32 = 31;
 
@@ -71,11 +69,6 @@ impl Geometry {
         let block_size = superblock.block_size();
         let blocks_count = superblock.blocks_count();
         let first_data_block = superblock.first_data_block().0;
-        let bits = block_size * 8;
-        let wrong = |field, value: u64| GeometryError { field, value };
-        let check =
-            |ok: bool, field, value: u64| if ok { Ok(()) } else { Err(wrong(field, value)) };
-
         let bigalloc = features.ro_compat & RO_COMPAT_BIGALLOC != 0;
         let (log_block, log_cluster) = (superblock.u32(0x18), superblock.u32(0x1C));
         let shift = log_cluster.wrapping_sub(log_block);
@@ -88,37 +81,20 @@ impl Geometry {
 
         let blocks_per_group = superblock.u32(0x20);
         let clusters_per_group = blocks_per_group / cluster_ratio;
-        let fits = (8..=bits.min(MAX_CLUSTERS)).contains(&clusters_per_group)
+        let fits = (8..=(block_size * 8).min(MAX_CLUSTERS)).contains(&clusters_per_group)
             && clusters_per_group.is_multiple_of(8)
             && blocks_per_group.is_multiple_of(cluster_ratio);
         check(fits, "s_blocks_per_group", blocks_per_group.into())?;
         let agree = superblock.u32(0x24) == clusters_per_group;
         check(agree, "s_clusters_per_group", superblock.u32(0x24).into())?;
         let groups = (blocks_count - first_data_block).div_ceil(blocks_per_group.into());
-        let groups = u32::try_from(groups).map_err(|_| wrong("s_blocks_count", blocks_count))?;
+        let too_many = |_| GeometryError { field: "s_blocks_count", value: blocks_count };
+        let groups = u32::try_from(groups).map_err(too_many)?;
 
-        let desc_size = u32::from(superblock.u16(0xFE));
-        let known = desc_size.is_power_of_two() && (64..=1024).contains(&desc_size);
-        let wide = features.is_64bit();
-        // Without 64bit nothing goes by it, but e2fsck insists all the same.
-        let unused = desc_size == 0 || desc_size.is_power_of_two() && desc_size <= 1024;
-        check(if wide { known } else { unused }, "s_desc_size", desc_size.into())?;
-        let descriptor_size = if wide { desc_size } else { 32 };
+        let descriptor_size = descriptor_size(superblock)?;
         let descriptor_blocks = groups.div_ceil(block_size / descriptor_size);
-
-        let inode_size = u32::from(superblock.u16(0x58));
-        let sane = inode_size.is_power_of_two() && (128..=block_size).contains(&inode_size);
-        check(sane, "s_inode_size", inode_size.into())?;
-        let (inodes, inodes_per_group) = (superblock.u32(0x00), superblock.u32(0x28));
-        check(
-            (1..=bits).contains(&inodes_per_group),
-            "s_inodes_per_group",
-            inodes_per_group.into(),
-        )?;
-        let agree = u64::from(groups) * u64::from(inodes_per_group) == u64::from(inodes);
-        check(agree, "s_inodes_count", inodes.into())?;
+        let inode_table_blocks = inode_table_blocks(superblock, groups)?;
         check_bounds(superblock)?;
-        let inode_bytes = u64::from(inodes_per_group) * u64::from(inode_size);
         let sum = superblock.u8(0x175);
         check(sum == CRC32C || !features.metadata_csum(), "s_checksum_type", sum.into())?;
         let meta_bg = features.incompat & INCOMPAT_META_BG != 0;
@@ -152,7 +128,7 @@ impl Geometry {
             old_descriptor_blocks: if meta_bg { first_meta_bg } else { descriptor_blocks },
             meta_bg,
             kept_for_descriptors,
-            inode_table_blocks: inode_bytes.div_ceil(block_size.into()),
+            inode_table_blocks,
             groups_per_flex: 1 << superblock.u8(0x174),
             backups,
         })
@@ -346,6 +322,35 @@ impl Geometry {
         let first = group.0 / self.groups_per_flex * self.groups_per_flex;
         (first..first.saturating_add(self.groups_per_flex).min(self.groups)).map(GroupNumber)
     }
+}
+
+fn check(ok: bool, field: &'static str, value: u64) -> Result<(), GeometryError> {
+    if ok { Ok(()) } else { Err(GeometryError { field, value }) }
+}
+
+/// Size of a group descriptor in bytes.
+fn descriptor_size(superblock: &Superblock) -> Result<u32, GeometryError> {
+    let size = u32::from(superblock.u16(0xFE));
+    let sane = size.is_power_of_two() && size <= 1024;
+    let wide = superblock.features().is_64bit();
+    // Without 64bit nothing goes by it, but e2fsck insists all the same.
+    let fits = if wide { sane && size >= 64 } else { sane || size == 0 };
+    check(fits, "s_desc_size", size.into())?;
+    Ok(if wide { size } else { 32 })
+}
+
+/// How many blocks each group's inode table has.
+fn inode_table_blocks(superblock: &Superblock, groups: u32) -> Result<u64, GeometryError> {
+    let block_size = superblock.block_size();
+    let size = u32::from(superblock.u16(0x58));
+    let sane = size.is_power_of_two() && (128..=block_size).contains(&size);
+    check(sane, "s_inode_size", size.into())?;
+    let (inodes, per_group) = (superblock.u32(0x00), superblock.u32(0x28));
+    let fits = (1..=block_size * 8).contains(&per_group);
+    check(fits, "s_inodes_per_group", per_group.into())?;
+    let agree = u64::from(groups) * u64::from(per_group) == u64::from(inodes);
+    check(agree, "s_inodes_count", inodes.into())?;
+    Ok((u64::from(per_group) * u64::from(size)).div_ceil(block_size.into()))
 }
 
 /// Checks the fields that place nothing, to the bounds that e2fsck 1.47.0 was seen to insist on.

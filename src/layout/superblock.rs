@@ -207,7 +207,7 @@ impl Superblock {
     }
 
     /// What checksums of metadata start from: `s_checksum_seed`, or crc32c of the UUID.
-    pub fn checksum_seed(&self) -> u32 {
+    fn checksum_seed(&self) -> u32 {
         if self.features().incompat & INCOMPAT_CSUM_SEED != 0 {
             self.u32(0x270)
         } else {

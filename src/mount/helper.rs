@@ -21,11 +21,11 @@ pub fn mount(mut request: Request, interrupt: &Interrupt) -> Result<u8, MountErr
         let mut child = real.start().map_err(MountError::CannotRun)?;
         return Ok(wait_for(&mut child, &alarm)?.unwrap_or(MOUNT_FAILED));
     }
-    if !request.options.has("remount") && request.namespace.is_none() && !request.dir.is_dir() {
+    let remount = request.options.has("remount");
+    if !remount && request.namespace.is_none() && !request.dir.is_dir() {
         return Err(MountError::NoMountPoint(request.dir));
     }
     let read_only = request.read_only();
-    let remount = request.options.has("remount");
     let source = match remount {
         true => mounted_source(&request)?,
         false => Source::open(&request.spec, &mut request.options, read_only)?,

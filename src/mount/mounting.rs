@@ -1,8 +1,6 @@
 //! What all courses of a mount have in common: what is known, said, watched and undone.
 
-use std::convert::Infallible;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::error::MountError;
@@ -136,11 +134,7 @@ impl<'a> Mounting<'a> {
         device: &mut impl BlockIo<M::Write>,
     ) -> io::Result<M::Outcome> {
         let alarm = self.alarm.again()?;
-        let ControlFlow::Continue(outcome) = drive(machine, device, &alarm, |machine| {
-            self.show(machine.phase());
-            ControlFlow::<Infallible>::Continue(())
-        })?;
-        Ok(outcome)
+        drive(machine, device, &alarm, |machine| self.show(machine.phase()))
     }
 
     pub(super) fn start(&self) -> Result<Child, MountError> {

@@ -1,6 +1,7 @@
 //! What is mounted: a block device, or an image through a loop device that is bound here, so that
 //! the device that is protected is the one the kernel mounts.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::error::MountError;
@@ -20,7 +21,7 @@ impl Source {
     /// mount(8) does that itself before it calls a helper, so this is for a helper called by hand,
     /// and for an image without `-o loop`, which mount(8) binds only for types it knows.
     pub(super) fn open(
-        spec: &std::ffi::OsStr,
+        spec: &OsStr,
         options: &mut Options,
         read_only: bool,
     ) -> Result<Self, MountError> {
@@ -28,8 +29,7 @@ impl Source {
         let open_error = |source| DeviceError::Open { path: path.clone(), writing: false, source };
         let real = path.canonicalize().map_err(open_error)?;
         let part = options.take_loop()?;
-        let is_image = real.is_file();
-        if !is_image && part.is_none() {
+        if part.is_none() && !real.is_file() {
             return Ok(Self::device(real));
         }
         let part = part.unwrap_or_default();

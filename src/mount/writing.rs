@@ -9,7 +9,7 @@ use super::fenced::fenced_since;
 use super::mounting::{Attempt, Mounting};
 use super::options::Mode;
 use super::real::{break_off, wait_for};
-use crate::daemon::{Child, drive, now, our_names, random};
+use crate::daemon::{Child, drive_until, now, our_names, random};
 use crate::device::{MmpDevice, Reader, Writer};
 use crate::layout::{MmpBlock, Sequence};
 use crate::protocol::{
@@ -163,7 +163,7 @@ impl Mounting<'_> {
         child: &mut Child,
     ) -> Result<ControlFlow<(MmpBlock, Duration), Option<u8>>, MountError> {
         let alarm = self.alarm.again()?;
-        let watched = drive(&mut lookout, device, &alarm, |lookout| {
+        let watched = drive_until(&mut lookout, device, &alarm, |lookout| {
             self.line.show(lookout.phase(), now().instant);
             match child.try_wait() {
                 Ok(None) => ControlFlow::Continue(()),

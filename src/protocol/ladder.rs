@@ -111,7 +111,7 @@ impl Ladder {
     }
 
     fn terminate_at(&self) -> Option<Instant> {
-        let before = self.lease.map(|end| Instant(end.0.saturating_sub(nanos(self.grace))));
+        let before = self.lease.map(|end| end - self.grace);
         self.lost.into_iter().chain(before).min()
     }
 
@@ -153,10 +153,6 @@ impl Ladder {
         }
         Some(rung)
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub use hold::{Hold, HoldOutcome, HoldRequest, Loss, Notice};
 pub use ladder::{FEED, FENCE_DELAY, Ladder, Rung, WATCHDOG};
 pub use look::{ReadError, ReadResult};
 pub use pulse::{Beat, Pulse, PulseRequest, PulseWatch};
-pub use still::{Still, Stillness};
+pub use still::{FSCK_SILENT, Still, Stillness};
 pub use time::{Instant, Now};
 pub use timing::{
     DEFAULT_CHECK_INTERVAL, MAX_CHECK_INTERVAL, POLL, READ_RETRIES, SETTLE, effective_interval,

@@ -13,7 +13,10 @@ use crate::layout::{MmpBlock, Names, Sequence};
 
 /// e2fsck writes the block about once in 60 s while it works (measured, e2fsprogs 1.47): watching
 /// for less shows nothing.
-pub(super) const FSCK_LIFE_SIGN: Duration = Duration::from_secs(66);
+const FSCK_LIFE_SIGN: Duration = Duration::from_secs(66);
+
+/// An e2fsck that has not written the block for so long is dead, or waits at a question.
+pub const FSCK_SILENT: Duration = FSCK_LIFE_SIGN.saturating_mul(2);
 
 /// What watching showed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -5,9 +5,8 @@ use std::path::Path;
 use super::metrics::{
     ALARM, CHECK_INTERVAL, GUARD_INTERVAL, HEARTBEAT_AGE, Metrics, SEQUENCE, STATE, UPDATE_INTERVAL,
 };
-use super::words::{Holder, seconds_text};
+use super::words::{Holder, invalid_word, seconds_text};
 use crate::device::shown;
-use crate::layout::Invalid;
 use crate::protocol::{Alarm, Cause, Change, Cleaned, Condition, Sentinel};
 
 /// The word for what a watched device is in.
@@ -20,8 +19,7 @@ pub fn condition_word(condition: Condition) -> &'static str {
         Condition::Stale => "stale",
         Condition::Fsck => "fsck",
         Condition::Unknown => "unknown",
-        Condition::Invalid(Invalid::Checksum { .. }) => "bad checksum",
-        Condition::Invalid(Invalid::Magic { .. }) => "bad magic",
+        Condition::Invalid(why) => invalid_word(&why),
         Condition::Unreadable => "unreadable",
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use super::words::date;
 use crate::device::format_uuid;
-use crate::layout::{Escaped, Superblock};
+use crate::layout::{Escaped, STATE_ERROR, STATE_VALID, Superblock};
 
 /// Labels are padded to this width.
 const WIDTH: usize = 26;
@@ -42,7 +42,7 @@ fn lines(s: &Superblock) -> Vec<(&'static str, String)> {
         line("Filesystem magic number", format!("0x{:04X}", s.u16(0x38))),
         line("Filesystem revision #", revision(s.u32(0x4C))),
         line("Filesystem features", features),
-        line("Filesystem state", state(s.u16(0x3A))),
+        line("Filesystem state", state(s.state())),
         line("Errors behavior", errors(s.u16(0x3C))),
         line("Filesystem OS type", os(s.u32(0x48))),
         line("Inode count", s.u32(0x00)),
@@ -100,10 +100,10 @@ fn revision(revision: u32) -> String {
     format!("{revision}{word}")
 }
 
-/// `s_state`: bit 0 says it was left in order, bit 1 that errors were found.
+/// `s_state`.
 fn state(state: u16) -> String {
-    let clean = if state & 1 != 0 { "clean" } else { "not clean" };
-    let errors = if state & 2 != 0 { " with errors" } else { "" };
+    let clean = if state & STATE_VALID != 0 { "clean" } else { "not clean" };
+    let errors = if state & STATE_ERROR != 0 { " with errors" } else { "" };
     format!("{clean}{errors}")
 }
 

@@ -120,8 +120,8 @@ fn checksum_verdict(block: &MmpBlock, checksum: MmpChecksum) -> String {
 #[derive(Debug, Serialize)]
 pub struct VerdictFields {
     device: String,
-    /// `clean`, `stale`, `in use`, `fsck`, `unknown`, `bad checksum`, `bad magic`, `unreadable`;
-    /// `error` where the device could not be looked at, `hung` where it did not answer; of a survey
+    /// `clean`, `stale`, `in use`, `fsck`, `unknown`, `bad checksum`, `bad magic`, `unreadable`,
+    /// `stopped`; `error` where the device could not be looked at, `hung` where it did not answer; of a survey
     /// also `no mmp`, and `active` where it was not watched to the end.
     state: &'static str,
     safe_to_mount: bool,

@@ -61,17 +61,17 @@ pub struct Family {
 }
 
 /// A value that goes up and down.
-pub const fn gauge(name: &'static str, help: &'static str) -> Family {
+const fn gauge(name: &'static str, help: &'static str) -> Family {
     Family { name, kind: Kind::Gauge, help }
 }
 
 /// A count that only grows; its name ends in `_total`.
-pub const fn counter(name: &'static str, help: &'static str) -> Family {
+const fn counter(name: &'static str, help: &'static str) -> Family {
     Family { name, kind: Kind::Counter, help }
 }
 
 /// A distribution of durations.
-pub const fn histogram(name: &'static str, help: &'static str) -> Family {
+const fn histogram(name: &'static str, help: &'static str) -> Family {
     Family { name, kind: Kind::Histogram, help }
 }
 

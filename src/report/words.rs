@@ -58,7 +58,8 @@ pub(super) fn block_word(block: &MmpBlock, checksum: MmpChecksum) -> &'static st
     }
 }
 
-fn invalid_word(why: &Invalid) -> &'static str {
+/// The word for a block that is none.
+pub(super) fn invalid_word(why: &Invalid) -> &'static str {
     match why {
         Invalid::Magic { .. } => "bad magic",
         Invalid::Checksum { .. } => "bad checksum",
@@ -209,6 +210,11 @@ pub fn describe_loss(path: &Path, loss: &Loss) -> String {
             text + "; " + &describe_found(found.as_ref())
         }
     }
+}
+
+/// A loss that the device itself has not told: it does not answer.
+pub fn describe_expired(path: &Path) -> String {
+    format!("{}: lost: no heartbeat has ended and the lease has run out", shown(path))
 }
 
 /// Who is seen to have a lost device; `found` is the block where it is not ours.

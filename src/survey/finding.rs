@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{FileSystem, Mounted, State, Surveyed};
+use super::{FileSystem, State, Surveyed};
 use crate::device::{KernelWriter, shown};
-use crate::layout::{MmpArea, MmpBlock, Sequence};
+use crate::layout::{Invalid, MmpArea, MmpBlock, Sequence};
 use crate::protocol::{
-    DEFAULT_CHECK_INTERVAL, MAX_CHECK_INTERVAL, Verdict, effective_interval, guard_interval,
+    DEFAULT_CHECK_INTERVAL, FSCK_SILENT, MAX_CHECK_INTERVAL, Mounted, Verdict, effective_interval,
+    guard_interval,
 };
 use crate::report::{Holder, describe_hung, describe_verdict, seconds_text};
 
@@ -92,9 +93,6 @@ pub const KINDS: [Kind; 18] = [
     SAME_UUID,
 ];
 
-/// e2fsck rewrites its block about once a minute: after so many seconds without, it is gone. Both
-/// machines' clocks go into this.
-const FSCK_SILENT: u64 = 132;
 /// What a mount may take: the time-out that the cluster managers' Filesystem agent gives a start.
 const MOUNT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -145,9 +143,7 @@ fn of_state(device: &Surveyed, wall: u64) -> Option<Finding> {
     let path = &device.path;
     let area = device.filesystem.as_ref().and_then(|f| f.area);
     let verdict = match &device.state {
-        State::Hung => {
-            return Some(Finding { kind: HUNG, sentence: describe_hung(path) });
-        }
+        State::Hung => return Some(Finding { kind: HUNG, sentence: describe_hung(path) }),
         State::Error { unreadable, message } => {
             let kind = if *unreadable { UNREADABLE } else { ERROR };
             return Some(Finding { kind, sentence: message.clone() });
@@ -156,19 +152,20 @@ fn of_state(device: &Surveyed, wall: u64) -> Option<Finding> {
         State::Verdict(verdict) => verdict,
     };
     let kind = match verdict {
-        Verdict::Invalid { why: crate::layout::Invalid::Checksum { .. }, .. } => BAD_CHECKSUM,
-        Verdict::Invalid { why: crate::layout::Invalid::Magic { .. }, .. } => BAD_MAGIC,
+        Verdict::Invalid { why: Invalid::Checksum { .. }, .. } => BAD_CHECKSUM,
+        Verdict::Invalid { why: Invalid::Magic { .. }, .. } => BAD_MAGIC,
         Verdict::Unknown { .. } => UNKNOWN,
         Verdict::Unreadable(_) => UNREADABLE,
         Verdict::Fsck { block } => {
-            let silent = wall.saturating_sub(block.time());
+            // Both machines' clocks go into this.
+            let silent = Duration::from_secs(wall.saturating_sub(block.time()));
             return (silent >= FSCK_SILENT && !is_mounted(device)).then(|| {
                 let text = format!(
                     "{} began e2fsck or a change, and has shown no sign of life for {}, if both \
                      clocks are right. Look on that node whether it still runs, perhaps at a \
                      question; only if not, free it with 'mmptune -f -E clear_mmp {}'",
                     Holder(block),
-                    seconds_text(Duration::from_secs(silent)),
+                    seconds_text(silent),
                     shown(path),
                 );
                 finding(FSCK_DEAD, path, &text)

@@ -1,8 +1,6 @@
 //! The looks at all devices, side by side, and what each comes to.
 
-use std::convert::Infallible;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,13 +9,13 @@ use anyhow::Context;
 
 use super::finding::judge;
 use super::{FileSystem, State, Surveyed};
-use crate::daemon::{Alarm, Answer, BlockIo, Due, Stop, ask_all, drive, node_name, now};
+use crate::daemon::{Alarm, Answer, Asked, Due, Stop, ask_all, drive, node_name, now};
 use crate::device::{
-    DeviceError, KernelWriter, LocalView, MmpDevice, Plain, Reader, device_number, filesystem,
+    DeviceError, KernelWriter, LocalView, MmpDevice, Plain, device_number, filesystem,
     is_read_only, kernel_name, shown,
 };
 use crate::layout::MmpBlock;
-use crate::protocol::{Check, IoFault, NeverWrites, ReadResult};
+use crate::protocol::{Check, Machine, Phase};
 
 /// What to look for, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -112,28 +110,6 @@ fn failed(path: &Path, error: &anyhow::Error) -> State {
     State::Error { unreadable, message }
 }
 
-/// Tells when the device is asked, and what it answers.
-struct Told<'a> {
-    device: MmpDevice<Reader>,
-    board: &'a Board,
-    due: &'a Due,
-}
-
-impl BlockIo<NeverWrites> for Told<'_> {
-    fn read(&mut self) -> ReadResult {
-        let device = &mut self.device;
-        let result = self.due.while_asking(|| BlockIo::<NeverWrites>::read(device));
-        if let Ok(block) = &result {
-            progress(self.board).seen = Some(block.clone());
-        }
-        result
-    }
-
-    fn write(&mut self, write: NeverWrites) -> Result<(), IoFault> {
-        match write {}
-    }
-}
-
 fn look(
     path: &Path,
     skip_others: bool,
@@ -161,9 +137,10 @@ fn look(
     };
     let mut machine = Check::new(device.area().update_interval, false, now().instant);
     let alarm = Alarm::new(stop).context("cannot make a timer")?;
-    let mut told = Told { device, board, due };
-    let ControlFlow::Continue(verdict) =
-        drive(&mut machine, &mut told, &alarm, |_| ControlFlow::<Infallible>::Continue(()))
-            .context("cannot wait")?;
-    Ok(End::State(State::Verdict(verdict)))
+    let verdict = drive(&mut machine, &mut Asked { device, due }, &alarm, |machine| {
+        if let Phase::Watching { seen, .. } = machine.phase() {
+            progress(board).seen = Some(seen.clone());
+        }
+    });
+    Ok(End::State(State::Verdict(verdict.context("cannot wait")?)))
 }

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use crate::device::{KernelWriter, MountPoint};
 use crate::layout::{MmpArea, MmpBlock, Superblock};
-use crate::protocol::Verdict;
+use crate::protocol::{Mounted, Verdict};
 use crate::report::verdict_word;
 
 /// How far the look at a device got.
@@ -79,19 +79,6 @@ pub struct FileSystem {
     pub mounts: Vec<MountPoint>,
     /// What the kernel's own writer of its MMP block did all the time.
     pub writer: KernelWriter,
-}
-
-/// How a file system is mounted on this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mounted {
-    /// Not at all.
-    No,
-    /// Read-only: the kernel does not write its MMP block.
-    ReadOnly,
-    /// The kernel has made it read-only, after an error or in an emergency.
-    Emergency,
-    /// For writing.
-    ReadWrite,
 }
 
 impl FileSystem {

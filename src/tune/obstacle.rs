@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::change::Change;
-use crate::layout::features::{INCOMPAT_JOURNAL_DEV, INCOMPAT_RECOVER, RO_COMPAT_ORPHAN_PRESENT};
+use crate::layout::features::{INCOMPAT_RECOVER, RO_COMPAT_ORPHAN_PRESENT};
 use crate::layout::{Features, STATE_ERROR, STATE_VALID, Superblock};
 use crate::protocol::MAX_CHECK_INTERVAL;
 
@@ -53,7 +53,7 @@ impl Obstacle {
         let kept = change.turns(superblock) == Some(true) && change.interval.is_none();
         let recover = features.incompat & INCOMPAT_RECOVER != 0;
         let found = [
-            (features.incompat & INCOMPAT_JOURNAL_DEV != 0, Obstacle::JournalDevice),
+            (features.is_journal(), Obstacle::JournalDevice),
             (superblock.u32(0x4C) == 0, Obstacle::OldRevision),
             (unknown.incompat | unknown.ro_compat != 0, Obstacle::NotUnderstood(unknown)),
             (writes && recover, Obstacle::NeedsRecovery { mmp }),

@@ -29,13 +29,8 @@ pub(super) fn text(devices: &[Surveyed], lustre: Option<&Path>) -> anyhow::Resul
             lines.push(format!("device {}", finding.sentence));
         }
     }
-    let theirs = match lustre {
-        Some(path) => Some(read(path.to_owned())?),
-        None => match LUSTRE.iter().map(Path::new).find(|path| path.exists()) {
-            Some(path) => Some(read(path.to_owned())?),
-            None => None,
-        },
-    };
+    let lustre = lustre.or_else(|| LUSTRE.iter().map(Path::new).find(|path| path.exists()));
+    let theirs = lustre.map(|path| read(path.to_owned())).transpose()?;
     let mut healthy = lines.is_empty();
     for line in theirs.as_deref().unwrap_or_default().split(|b| *b == b'\n') {
         match line {

@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use crate::daemon::now;
 use crate::device::{format_uuid, shown};
+use crate::layout::SuperblockError;
+use crate::protocol::Mounted;
 use crate::report::{BlockFields, VerdictFields, describe_hung};
-use crate::survey::{FileSystem, Mounted, State, Surveyed};
+use crate::survey::{FileSystem, State, Surveyed};
 
 /// A surveyed device.
 #[derive(Debug, Serialize)]
@@ -75,7 +77,7 @@ fn verdict(device: &Surveyed, exit_code: u8) -> VerdictFields {
         }
         State::Hung => describe_hung(path),
         State::Error { message, .. } => message.clone(),
-        State::NoMmp => format!("{name}: {}", crate::layout::SuperblockError::NoMmp),
+        State::NoMmp => format!("{name}: {}", SuperblockError::NoMmp),
         State::Active(_) => {
             format!("{name}: not clean; not watched to the end, so that it may be in use")
         }

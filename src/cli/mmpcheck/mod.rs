@@ -7,9 +7,7 @@ mod prometheus;
 mod survey;
 mod table;
 
-use std::convert::Infallible;
 use std::ffi::OsString;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,10 +17,10 @@ use anyhow::Context;
 use clap::{ArgGroup, Parser, ValueHint};
 
 use super::common::{duration, message, run, settled};
-use crate::daemon::{Alarm, Answer, BlockIo, Due, Stop, ask_all, drive, now, survive};
+use crate::daemon::{Alarm, Answer, Asked, Due, Stop, ask_all, drive, now, survive};
 use crate::device::{DeviceError, MmpDevice, Reader, resolve, shown};
-use crate::layout::{MmpArea, MmpBlock};
-use crate::protocol::{Check, IoFault, Machine, NeverWrites, ReadResult, Verdict};
+use crate::layout::{Invalid, MmpArea, MmpBlock};
+use crate::protocol::{Check, Machine, Phase, Verdict};
 use crate::report::exit::{DONE, NAGIOS_UNKNOWN, REFUSED, TROUBLE};
 use crate::report::{
     Document, Narrator, Progress, ProgressLine, VerdictFields, complain, describe_hung,
@@ -187,8 +185,8 @@ impl Found {
         match self {
             Found::Verdict { verdict: Verdict::Unreadable(_) | Verdict::Stopped, .. } => TROUBLE,
             Found::Verdict { verdict: Verdict::Invalid { why, .. }, .. } => match why {
-                crate::layout::Invalid::Magic { .. } => TROUBLE,
-                crate::layout::Invalid::Checksum { .. } => REFUSED,
+                Invalid::Magic { .. } => TROUBLE,
+                Invalid::Checksum { .. } => REFUSED,
             },
             Found::Verdict { verdict, .. } if verdict.is_safe() => DONE,
             Found::Verdict { .. } => REFUSED,
@@ -272,29 +270,11 @@ fn check_one(
     let line = progress.line(&path, index);
     let mut narrator = Narrator::default();
     let mut asked = Asked { device, due };
-    let ControlFlow::Continue(verdict) = drive(&mut machine, &mut asked, &alarm, |machine| {
-        show(arguments.verbose, &path, &line, &mut narrator, machine);
-        ControlFlow::<Infallible>::Continue(())
+    let verdict = drive(&mut machine, &mut asked, &alarm, |machine| {
+        show(arguments.verbose, &path, &line, &mut narrator, machine.phase());
     })
     .context("cannot wait")?;
     Ok(Found::Verdict { path, area, verdict })
-}
-
-/// Tells when the device is asked.
-struct Asked<'a> {
-    device: MmpDevice<Reader>,
-    due: &'a Due,
-}
-
-impl BlockIo<NeverWrites> for Asked<'_> {
-    fn read(&mut self) -> ReadResult {
-        let device = &mut self.device;
-        self.due.while_asking(|| BlockIo::<NeverWrites>::read(device))
-    }
-
-    fn write(&mut self, write: NeverWrites) -> Result<(), IoFault> {
-        match write {}
-    }
 }
 
 fn show(
@@ -302,11 +282,11 @@ fn show(
     path: &Path,
     line: &ProgressLine,
     narrator: &mut Narrator,
-    machine: &impl Machine,
+    phase: Phase<'_>,
 ) {
     let instant = now().instant;
-    line.show(machine.phase(), instant);
-    if verbose && let Some(sentence) = narrator.line(machine.phase(), instant) {
+    line.show(phase, instant);
+    if verbose && let Some(sentence) = narrator.line(phase, instant) {
         complain(NAME, format!("{}: {sentence}", shown(path)));
     }
 }

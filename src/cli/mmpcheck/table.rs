@@ -7,7 +7,8 @@ use nix::errno::Errno;
 use super::NAME;
 use crate::daemon::now;
 use crate::device::shown;
-use crate::survey::{Mounted, State, Surveyed};
+use crate::protocol::Mounted;
+use crate::survey::{State, Surveyed};
 
 /// More of a cell would break the line; the sentences below the table say it whole.
 const WIDEST: usize = 32;

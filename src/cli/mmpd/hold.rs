@@ -14,10 +14,10 @@ use crate::daemon::{
     ENDING, Ending, Fence, Guard, Guardian, Happening, HolderOptions, Log, Message, News, Realtime,
     STATUS_DIR, ServiceManager, StatusSocket, Supervisor, now,
 };
-use crate::device::{self, shown};
+use crate::device::{Plain, shown};
 use crate::protocol::{Instant, Refusal};
 use crate::report::exit::{DONE, REFUSED, TROUBLE};
-use crate::report::{Progress, describe_notice};
+use crate::report::{Progress, describe_expired, describe_notice};
 
 /// How long a device that does not answer is waited for at the end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -118,8 +118,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let vitals = paths.iter().cloned().zip(supervisor.vitals().iter().cloned());
     let socket = StatusSocket::open(&arguments.status_dir, vitals.collect());
     if let Err(error) = &socket {
-        let dir = device::shown(&arguments.status_dir);
-        refused.push(format!("no 'mmpd status': {dir}: {}", device::Plain(error)));
+        let dir = shown(&arguments.status_dir);
+        refused.push(format!("no 'mmpd status': {dir}: {}", Plain(error)));
     }
     let devices =
         paths.into_iter().map(|path| Device { path, held: false, lost: false, ended: false });
@@ -164,11 +164,7 @@ impl Holding {
                     self.leave();
                 }
                 Happening::Expired(index) => {
-                    let path = self.devices[index].path.clone();
-                    let reason = format!(
-                        "{}: lost: no heartbeat has ended and the lease has run out",
-                        shown(&path)
-                    );
+                    let reason = describe_expired(&self.devices[index].path);
                     self.lose(index, &reason);
                 }
                 Happening::News(index, news) => self.hear(index, news),

@@ -1,7 +1,5 @@
 //! The course of a change: look, claim, look again, plan, carry out, release.
 
-use std::convert::Infallible;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -246,12 +244,8 @@ impl Work {
             );
         }
         let mut still = Still::new(device.area().update_interval);
-        let ControlFlow::Continue(outcome) = drive(&mut still, device, alarm, |still| {
-            show(still.phase());
-            ControlFlow::<Infallible>::Continue(())
-        })
-        .map_err(|error| self.trouble(Plain(&error)))?;
-        match outcome {
+        let outcome = drive(&mut still, device, alarm, |still| show(still.phase()));
+        match outcome.map_err(|error| self.trouble(Plain(&error)))? {
             Stillness::Unchanged { block } => Ok(Guard::Watched(block)),
             Stillness::Changed { block, after } => Err(self.refused(format!(
                 "in use: {} wrote the MMP block, seen to change after {}; not cleared",
@@ -304,9 +298,8 @@ impl Work {
         let alarm = self.alarm()?;
         let line = Progress::new(!self.quiet).line(&self.path, 0);
         let mut check = Check::new(device.area().update_interval, false, now().instant);
-        let ControlFlow::Continue(verdict) = drive(&mut check, &mut device, &alarm, |check| {
+        let verdict = drive(&mut check, &mut device, &alarm, |check| {
             line.show(check.phase(), now().instant);
-            ControlFlow::<Infallible>::Continue(())
         })
         .map_err(|error| self.trouble(Plain(&error)))?;
         let told = match &verdict {

@@ -1,10 +1,11 @@
 //! Watching after a mount: is it the only one?
 
+use std::time::Duration;
+
 use super::guard_of;
 use crate::layout::{MmpBlock, Sequence};
 use crate::protocol::look::Retries;
 use crate::protocol::{Action, Event, Instant, Machine, NeverWrites, Now, Phase, ReadError};
-use std::time::Duration;
 
 /// How often [`Confirm`] looks. Of two writers each overwrites the other; the less often one looks
 /// the more likely it is to see only one of them.

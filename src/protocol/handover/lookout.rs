@@ -31,6 +31,7 @@ pub struct Lookout {
     block: MmpBlock,
     since: Instant,
     judge_until: Instant,
+    /// When the kernel's two waits will be over.
     kernel_done: Instant,
     retries: Retries,
 }
@@ -46,11 +47,6 @@ impl Lookout {
             kernel_done: since + guard_interval(c) * 2,
             retries: Retries::default(),
         }
-    }
-
-    /// When the kernel's two waits will be over.
-    pub fn kernel_done(&self) -> Instant {
-        self.kernel_done
     }
 }
 

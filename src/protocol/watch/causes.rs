@@ -8,7 +8,7 @@ use super::sight::{Condition, Kmmpd, Mounted};
 use crate::layout::Sequence;
 use crate::protocol::Instant;
 use crate::protocol::look::ReadError;
-use crate::protocol::still::FSCK_LIFE_SIGN;
+use crate::protocol::still::FSCK_SILENT;
 use crate::protocol::timing::SETTLE;
 
 /// A device that has not answered for so long hangs.
@@ -119,7 +119,7 @@ impl Record {
             return None;
         }
         let (block, silent) = (standing.block.clone(), self.silence());
-        if silent > 2 * FSCK_LIFE_SIGN {
+        if silent > FSCK_SILENT {
             Some(Cause::FsckDead { block, silent })
         } else {
             standing.alive.then_some(Cause::FsckAlive { block })

@@ -238,7 +238,7 @@ impl Record {
         let usual = now + POLL;
         let Some(standing) = &self.standing else { return usual };
         let due = standing.since + self.period();
-        let near = Instant(due.0.saturating_sub(nanos(POLL)));
+        let near = due - POLL;
         match standing.alive && usual > near && now < due + POLL {
             true => (now + CLOSE).max(near).min(usual),
             false => usual,
@@ -249,8 +249,4 @@ impl Record {
     pub(super) fn silence(&self) -> Duration {
         self.standing.as_ref().map_or(Duration::ZERO, |standing| self.looked.since(standing.since))
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
