@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(crate) mod beside;
 pub(crate) mod disk;
 pub(crate) mod document;
-pub(crate) mod fuse;
+pub(crate) mod faulty;
 pub(crate) mod hostile;
 pub(crate) mod image;
 pub(crate) mod loops;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::common::faulty::{Fault, FaultyDisk, On};
 use crate::common::image::Image;
 use crate::common::program::Running;
 use crate::common::suite::Suite;
-use crate::disk::{Fault, FaultyDisk, On};
 use crate::{GUARD, HALF, SLACK, running_with, wait_until};
 
 pub(crate) fn cases(suite: &mut Suite) {

@@ -7,10 +7,10 @@ use mmp::layout::Sequence;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 
+use crate::common::faulty::{Fault, FaultyDisk, On};
 use crate::common::image::Image;
 use crate::common::program::{Running, run};
 use crate::common::suite::Suite;
-use crate::disk::{Fault, FaultyDisk, On};
 use crate::{GUARD, HALF, SLACK, STUBBORN, held, running, running_with, wait_until};
 
 pub(crate) fn cases(suite: &mut Suite) {

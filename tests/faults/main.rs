@@ -8,7 +8,6 @@
 #[expect(dead_code, reason = "each test program uses a part of the shared helpers")]
 mod common;
 
-mod disk;
 mod errors;
 mod fencing;
 mod hanging;

@@ -3,10 +3,10 @@
 use mmp::layout::{Names, Sequence};
 use nix::errno::Errno;
 
+use crate::common::faulty::{Fault, FaultyDisk, On};
 use crate::common::image::Image;
 use crate::common::program::{Running, run};
 use crate::common::suite::Suite;
-use crate::disk::{Fault, FaultyDisk, On};
 use crate::{GUARD, SLACK};
 
 pub(crate) fn cases(suite: &mut Suite) {

@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::fuse::Mood;
+use nix::errno::Errno;
+
+use crate::common::faulty::Fault;
 use crate::common::suite::Suite;
 use crate::pacemaker::{
     FENCED, START, THINK, UNFENCED, boot, cib, switch, target, wait, with_switch,
@@ -45,7 +47,7 @@ fn fails() {
     let old = usize::from(pair.has(1, 0));
     let new = 1 - old;
     write(&pair, old);
-    pair.cable(old, 0, Mood::Failing);
+    pair.pull(old, 0, Fault::Error(Errno::EIO));
     let pulled = Instant::now();
     let state = || pair.run(new, &["crm_mon", "-1"]).out;
     let within = Duration::from_secs(INTERVAL.into()) + THINK;
@@ -68,7 +70,7 @@ fn hangs() {
         let old = usize::from(pair.lock().expect("lock").has(1, 0));
         let new = 1 - old;
         write(&pair.lock().expect("lock"), old);
-        pair.lock().expect("lock").cable(old, 0, Mood::Hung);
+        pair.lock().expect("lock").pull(old, 0, Fault::Hang);
         let pulled = Instant::now();
         // The monitor and the stop each run into their timeout.
         let given_up = Duration::from_secs((INTERVAL + 2 * TIMEOUT).into()) + 3 * THINK;

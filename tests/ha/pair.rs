@@ -3,15 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::common::fuse::{Fuse, Mood};
+use crate::common::faulty::{Fault, FaultyDisk, On};
 use crate::common::image::Image;
 use crate::common::loops::Loop;
 use crate::common::program::{Ended, ended, run, tool};
@@ -19,10 +21,10 @@ use crate::referee::Referee;
 
 /// A shared disk, with a path to it for each node.
 pub(crate) struct Target {
-    pub(crate) image: Image,
+    pub(crate) image: Arc<Image>,
     pub(crate) paths: [Loop; 2],
     /// What the paths go through, where that can fail.
-    cables: Option<[Fuse; 2]>,
+    cables: Option<[FaultyDisk; 2]>,
 }
 
 /// Two nodes, their disks and the wire between them.
@@ -93,15 +95,15 @@ impl Pair {
         }
     }
 
-    /// From here on a node's path to a target does this.
-    pub(crate) fn cable(&self, which: usize, target: usize, mood: Mood) {
-        self.targets[target].cables.as_ref().expect("cables")[which].set(mood);
+    /// From here on whatever goes through a node's path to a target meets this.
+    pub(crate) fn pull(&self, which: usize, target: usize, fault: Fault) {
+        self.targets[target].cables.as_ref().expect("cables")[which].fail(On::All, fault);
     }
 
     /// Turns a node off: no write of it that is still on its way lands.
     pub(crate) fn power_off(&mut self, which: usize) {
         for target in 0..self.targets.len() {
-            self.cable(which, target, Mood::Failing);
+            self.pull(which, target, Fault::Error(Errno::EIO));
         }
         self.kill(which);
     }
@@ -328,15 +330,15 @@ pub(crate) fn address(which: usize) -> &'static str {
 
 impl Target {
     fn new() -> Self {
-        let image = Image::with(&[], "64M");
+        let image = Arc::new(Image::with(&[], "64M"));
         let paths = [Loop::new(image.path()), Loop::new(image.path())];
         Target { image, paths, cables: None }
     }
 
     fn with_cables() -> Self {
-        let image = Image::with(&[], "64M");
-        let cables = [Fuse::over(image.path()), Fuse::over(image.path())];
-        let paths = cables.each_ref().map(|cable| Loop::new(&cable.path()));
+        let image = Arc::new(Image::with(&[], "64M"));
+        let cables = [(); 2].map(|()| FaultyDisk::new(Arc::clone(&image)));
+        let paths = cables.each_ref().map(|cable| Loop::new(cable.path()));
         Target { image, paths, cables: Some(cables) }
     }
 }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::disk::Observer;
-use crate::common::fuse::Mood;
+use crate::common::faulty::Fault;
 use crate::common::program::ended;
 use crate::common::suite::Suite;
 use crate::pacemaker::{
@@ -96,7 +96,7 @@ fn fenced_itself() {
         pair.power_off(which);
         *off.lock().expect("lock") = Some(Instant::now());
     };
-    pair.cable(0, 0, Mood::Hung);
+    pair.pull(0, 0, Fault::Hang);
     let hung = Instant::now();
     let (pair, (asked, confirmed)) = with_switch(pair, act, |pair| {
         // As a cluster manager does it: asked again and again from the first suspicion on. The

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::common::fuse::{Fuse, Mood};
+use super::common::faulty::{Fault, FaultyDisk, On};
 use super::common::image::Image;
 use super::common::program::{Running, command, tool};
 use super::common::suite::Suite;
@@ -107,15 +107,13 @@ fn guardian_signalled() {
 
 /// The disk hangs and the guardian does nothing: mmprun itself kills the command.
 fn guardian_stopped() {
-    let image = Image::new();
-    let disk = Fuse::over(image.path());
-    let name = disk.path().display().to_string();
-    let mut holder = Running::start("mmprun", &[&[name.as_str()], &COMMAND[..]].concat());
+    let disk = FaultyDisk::new(Image::new());
+    let mut holder = Running::start("mmprun", &[&[disk.name()], &COMMAND[..]].concat());
     holder.wait_for("pid=", GUARD + SLACK);
     thread::sleep(Duration::from_secs(2));
     let guardian = Stopped::new(guardian_of(holder.pid()));
-    disk.set(Mood::Hung);
-    let (hung, lease) = (Instant::now(), image.lease());
+    disk.fail(On::All, Fault::Hang);
+    let (hung, lease) = (Instant::now(), disk.image.lease());
     let command = command_of(&holder.err());
     let deadline = hung + lease + SLACK;
     while !is_dead(command) {
@@ -125,7 +123,7 @@ fn guardian_stopped() {
     let took = hung.elapsed();
     assert!(took <= lease + HALF, "{took:?} of {lease:?}");
     println!("command dead {:.2} s after the disk hung", took.as_secs_f64());
-    disk.set(Mood::Well);
+    disk.heal();
     drop(guardian);
     let ended = holder.end(SLACK);
     assert_eq!(ended.code, 123, "{}", ended.err);

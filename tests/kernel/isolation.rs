@@ -13,7 +13,7 @@ use mmp::report::StatusFields;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::common::fuse::{Fuse, Mood};
+use super::common::faulty::{Fault, FaultyDisk, On};
 use super::common::image::Image;
 use super::common::program::{Running, run};
 use super::common::suite::Suite;
@@ -145,28 +145,30 @@ fn ten_of_a_hundred() {
     // In memory: how busy the disk is is not the question.
     let folder = TempDir::new_in("/dev/shm").expect("folder");
     let template = Image::with(&["-O", "^has_journal", "-N", "16"], "1M");
-    let paths: Vec<PathBuf> =
-        (0..DEVICES).map(|n| folder.path().join(format!("{n:03}.img"))).collect();
-    for path in &paths {
-        fs::copy(template.path(), path).expect("copy");
-    }
-    let (below, well) = paths.split_at(HUNG);
-    let disks: Vec<Fuse> = below.iter().map(|path| Fuse::over(path)).collect();
-    let sick: Vec<PathBuf> = disks.iter().map(Fuse::path).collect();
+    let content = template.content();
+    let image = |_| {
+        let folder = TempDir::new_in(folder.path()).expect("folder");
+        Image::at(folder, "disk.img", &content)
+    };
+    let disks: Vec<_> = (0..HUNG).map(|n| FaultyDisk::new(image(n))).collect();
+    let sick: Vec<PathBuf> = disks.iter().map(|disk| disk.path().to_owned()).collect();
+    let below: Vec<PathBuf> = disks.iter().map(|disk| disk.image.path().to_owned()).collect();
+    let images: Vec<_> = (HUNG..DEVICES).map(image).collect();
+    let well: Vec<PathBuf> = images.iter().map(|image| image.path().to_owned()).collect();
     let mut users = Users::start(&sick, folder.path());
     let sockets = TempDir::new().expect("folder");
     let options = ["hold".as_ref(), "--on-loss".as_ref(), users.on_loss.as_ref()];
     let options = options.into_iter().chain(["--status-dir".as_ref(), sockets.path().as_os_str()]);
-    let devices = sick.iter().chain(well).map(|path| path.as_os_str());
+    let devices = sick.iter().chain(&well).map(|path| path.as_os_str());
     let machine = Machine::watch();
     let mut holder = Running::start("mmpd", &options.chain(devices).collect::<Vec<_>>());
-    for path in sick.iter().chain(well) {
+    for path in sick.iter().chain(&well) {
         holder.wait_for(&format!("{}: held\n", path.display()), GUARD + 3 * SLACK);
     }
     thread::sleep(Duration::from_secs(2));
 
     let before = status(sockets.path());
-    disks.iter().for_each(|disk| disk.set(Mood::Hung));
+    disks.iter().for_each(|disk| disk.fail(On::All, Fault::Hang));
     let hung = Instant::now();
     let blocks = |paths: &[PathBuf]| -> Vec<Vec<u8>> {
         paths.iter().map(|path| fs::read(path).expect("read")).collect()
@@ -189,21 +191,21 @@ fn ten_of_a_hundred() {
     }
     thread::sleep(LONG.saturating_sub(hung.elapsed()));
     let after = status(sockets.path());
-    let left = blocks(below);
-    disks.iter().for_each(|disk| disk.set(Mood::Well));
+    let left = blocks(&below);
+    disks.iter().for_each(FaultyDisk::heal);
     for path in &sick {
         holder.wait_for(&format!("{}: lost: it answered again", path.display()), SLACK);
     }
     thread::sleep(SLACK);
     // A heartbeat that was under way when the disk hung may land; nothing is written after it.
-    for (before, after) in left.iter().zip(blocks(below)) {
+    for (before, after) in left.iter().zip(blocks(&below)) {
         let sequence = |image: &[u8]| Image::bytes(image).block().sequence().raw();
         let (before, after) = (sequence(before), sequence(&after));
         assert!(after == before || after == before + 1, "{before} to {after}");
     }
 
     let mut latest: f64 = 0.0;
-    for device in well {
+    for device in &well {
         let (before, after) = (of(&before, device), of(&after, device));
         assert_eq!(after.state, "held");
         let beats = after.sequence - before.sequence;
@@ -221,7 +223,7 @@ fn ten_of_a_hundred() {
     assert_eq!(told.lines().count(), HUNG, "{told}");
     holder.signal(Signal::SIGTERM);
     assert_eq!(holder.end(2 * SLACK).code, 1);
-    for image in blocks(well) {
+    for image in blocks(&well) {
         assert_eq!(Image::bytes(&image).block().sequence(), Sequence::Clean);
     }
 }

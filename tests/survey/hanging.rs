@@ -6,12 +6,12 @@ use std::time::Duration;
 use mmp::layout::Sequence;
 use serde_json::Value;
 
+use super::common::faulty::{Fault, FaultyDisk, On};
 use super::common::image::Image;
 use super::common::loops::Loop;
 use super::common::program::{Running, run};
 use super::common::schema;
 use super::common::suite::Suite;
-use super::disk::{Fault, FaultyDisk, On};
 
 /// A guard interval, the patience with a device that hangs, and a loaded machine.
 const BOUND: Duration = Duration::from_secs(11 + 10 + 10);

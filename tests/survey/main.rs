@@ -6,10 +6,6 @@
 #[expect(dead_code, reason = "each test program uses a part of the shared helpers")]
 mod common;
 
-#[path = "../faults/disk.rs"]
-#[expect(dead_code, reason = "only a disk that hangs is needed here")]
-mod disk;
-
 mod forms;
 mod hanging;
 mod hostile;

@@ -13,9 +13,10 @@ use fuser::{
     Generation, INodeNo, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry,
     ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
+use nix::mount::{MntFlags, umount2};
 use tempfile::TempDir;
 
-use crate::common::image::Image;
+use super::image::Image;
 
 const NAME: &str = "disk";
 const FILE: INodeNo = INodeNo(2);
@@ -59,6 +60,17 @@ enum Operation {
     Flush(ReplyEmpty),
 }
 
+impl Operation {
+    fn fail(self, errno: nix::errno::Errno) {
+        let error = Errno::from_i32(errno as i32);
+        match self {
+            Operation::Read(_, _, reply) => reply.error(error),
+            Operation::Write(_, _, reply) => reply.error(error),
+            Operation::Flush(reply) => reply.error(error),
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     rule: Option<Rule>,
@@ -72,17 +84,20 @@ struct Inner {
     state: Mutex<State>,
 }
 
-/// The disk. It is gone with this value, and with it every operation that hangs.
+/// The disk; two over one image are two paths to one disk. It is gone with this value, and with it
+/// every operation that hangs.
 pub(crate) struct FaultyDisk {
-    path: PathBuf,
-    pub(crate) image: Image,
+    pub(crate) image: Arc<Image>,
     inner: Arc<Inner>,
     session: Option<BackgroundSession>,
-    _folder: TempDir,
+    folder: TempDir,
+    path: PathBuf,
 }
 
 impl FaultyDisk {
-    pub(crate) fn new(image: Image) -> Self {
+    /// Needs root.
+    pub(crate) fn new(image: impl Into<Arc<Image>>) -> Self {
+        let image = image.into();
         let folder = TempDir::new().expect("folder");
         let backing = OpenOptions::new().read(true).write(true).open(image.path()).expect("image");
         let inner = Arc::new(Inner { backing, state: Mutex::default() });
@@ -90,7 +105,7 @@ impl FaultyDisk {
             fuser::spawn_mount(Mounted(Arc::clone(&inner)), folder.path(), &Config::default());
         let session = Some(session.expect("FUSE mount"));
         let path = folder.path().join(NAME);
-        FaultyDisk { path, image, inner, session, _folder: folder }
+        FaultyDisk { image, inner, session, folder, path }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -103,10 +118,14 @@ impl FaultyDisk {
     }
 
     fn rule(&self, rule: Rule) {
-        self.inner.state().rule = Some(rule);
+        let mut state = self.inner.state();
+        if let Fault::Error(errno) = rule.fault {
+            state.hanging.drain(..).for_each(|operation| operation.fail(errno));
+        }
+        state.rule = Some(rule);
     }
 
-    /// From here on every such operation meets the fault.
+    /// From here on every such operation meets the fault; an error ends also what hangs.
     pub(crate) fn fail(&self, on: On, fault: Fault) {
         self.rule(Rule { on, fault, skip: 0, times: usize::MAX, at: 0..u64::MAX });
     }
@@ -160,6 +179,8 @@ impl FaultyDisk {
 impl Drop for FaultyDisk {
     fn drop(&mut self) {
         self.heal();
+        // Also one that is still in use.
+        let _ = umount2(self.folder.path(), MntFlags::MNT_FORCE | MntFlags::MNT_DETACH);
         if let Some(session) = self.session.take() {
             let _ = session.umount_and_join();
         }
@@ -197,14 +218,7 @@ impl Inner {
         match fault {
             None | Some(Fault::Hang) => self.carry_out(operation, usize::MAX),
             Some(Fault::Short(most)) => self.carry_out(operation, most),
-            Some(Fault::Error(errno)) => {
-                let error = Errno::from_i32(errno as i32);
-                match operation {
-                    Operation::Read(_, _, reply) => reply.error(error),
-                    Operation::Write(_, _, reply) => reply.error(error),
-                    Operation::Flush(reply) => reply.error(error),
-                }
-            }
+            Some(Fault::Error(errno)) => operation.fail(errno),
         }
     }
 
