@@ -189,6 +189,12 @@ pub(crate) fn held(device: impl AsRef<OsStr>) -> Running {
     holder
 }
 
+/// The process number that a command has told as `pid=` on standard error.
+pub(crate) fn command_of(err: &str) -> Pid {
+    let pid = err.lines().find_map(|line| line.strip_prefix("pid=")).expect("pid");
+    Pid::from_raw(pid.parse().expect("number"))
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::GUARD;
-use common::program::{Running, held};
+use common::program::{Running, command_of, held};
 use common::suite::{Need, Suite};
 use nix::unistd::Pid;
 
@@ -48,9 +48,8 @@ fn running_with(options: &[&str], device: &Path, script: &str) -> (Running, Pid)
     let arguments: Vec<&OsStr> = arguments.chain(end.iter().map(OsStr::new)).collect();
     let mut holder = Running::start("mmprun", &arguments);
     holder.wait_for("pid=", 3 * GUARD);
-    let err = holder.err();
-    let pid = err.lines().find_map(|line| line.strip_prefix("pid=")).expect("pid");
-    (holder, Pid::from_raw(pid.parse().expect("number")))
+    let pid = command_of(&holder.err());
+    (holder, pid)
 }
 
 fn wait_until(what: &str, at_most: Duration, met: impl Fn() -> bool) {

@@ -15,9 +15,9 @@ use nix::unistd::Pid;
 
 use super::common::faulty::{Fault, FaultyDisk, On};
 use super::common::image::Image;
-use super::common::program::{Running, command, tool};
+use super::common::program::{Running, command, command_of, tool};
 use super::common::suite::Suite;
-use super::losing::{COMMAND, command_of};
+use super::losing::COMMAND;
 use super::{GUARD, SLACK};
 
 pub(super) fn cases(suite: &mut Suite) {

@@ -10,13 +10,13 @@ use mmp::layout::Sequence;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
 use super::common::disk::Observer;
 use super::common::image::Image;
 use super::common::loops::{Loop, Mount};
-use super::common::program::{Running, command, run, tool};
+use super::common::program::{Running, command, command_of, run, tool};
 use super::common::suite::Suite;
 use super::{GUARD, SLACK, Shared, held, vanish};
 
@@ -36,12 +36,6 @@ pub(super) fn cases(suite: &mut Suite) {
 
 /// Tells its process number, then stays.
 pub(super) const COMMAND: [&str; 4] = ["--", "sh", "-c", "echo pid=$$ >&2; exec sleep 300"];
-
-/// The process of `COMMAND`, from what was said on standard error.
-pub(super) fn command_of(err: &str) -> Pid {
-    let pid = err.lines().find_map(|line| line.strip_prefix("pid=")).expect("pid");
-    Pid::from_raw(pid.parse().expect("number"))
-}
 
 fn killed() {
     let Shared { image, a, b } = Shared::new();
