@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use super::Target;
-use crate::daemon::{Alarm, Stop, drive};
+use crate::daemon::{Sleeper, Stop, drive};
 use crate::device::{DeviceError, MmpDevice, Reader};
 use crate::protocol::{Still, Stillness};
 
@@ -50,7 +50,7 @@ fn watch_one(node: &OsStr, target: &Target) -> Presence {
     let names = target.names(&path);
     let mut still = Still::of_node(device.area().update_interval, node.as_bytes(), names);
     let watched = Stop::new()
-        .and_then(|stop| Alarm::new(&stop))
-        .and_then(|alarm| drive(&mut still, &mut device, &alarm, |_| {}));
+        .and_then(|stop| Sleeper::new(&stop))
+        .and_then(|sleeper| drive(&mut still, &mut device, &sleeper, |_| {}));
     watched.map_or_else(Presence::System, Presence::Watched)
 }

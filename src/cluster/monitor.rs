@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{LEAVE, Target};
-use crate::daemon::{Alarm, Stop, drive};
+use crate::daemon::{Sleeper, Stop, drive};
 use crate::device::{DeviceError, MmpDevice, Reader};
 use crate::protocol::{Beat, Pulse, PulseRequest, PulseWatch};
 
@@ -45,8 +45,8 @@ pub fn monitor(
     let patience = timeout.map(|timeout| timeout.saturating_sub(LEAVE));
     let update_interval = device.area().update_interval;
     let mut watch = PulseWatch::new(PulseRequest { update_interval, names, patience, last });
-    let alarm = Alarm::new(&Stop::new()?)?;
-    Ok(Health::Mounted(drive(&mut watch, &mut device, &alarm, |_| {})?))
+    let sleeper = Sleeper::new(&Stop::new()?)?;
+    Ok(Health::Mounted(drive(&mut watch, &mut device, &sleeper, |_| {})?))
 }
 
 /// Why a target could not be looked at.

@@ -90,18 +90,18 @@ impl AsFd for Timer {
 
 /// Waits until a time of `CLOCK_BOOTTIME`; time the machine was suspended counts.
 #[derive(Debug)]
-pub struct Alarm {
+pub struct Sleeper {
     timer: Timer,
     stop: Stop,
 }
 
-impl Alarm {
-    /// An alarm that `stop` cuts short.
+impl Sleeper {
+    /// A sleeper that `stop` cuts short.
     pub fn new(stop: &Stop) -> io::Result<Self> {
-        Ok(Alarm { timer: Timer::new()?, stop: stop.clone() })
+        Ok(Sleeper { timer: Timer::new()?, stop: stop.clone() })
     }
 
-    /// Another alarm that the same stop cuts short.
+    /// Another sleeper that the same stop cuts short.
     pub fn again(&self) -> io::Result<Self> {
         Self::new(&self.stop)
     }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use nix::errno::Errno;
 
-use super::clock::{Alarm, Woken, now};
+use super::clock::{Sleeper, Woken, now};
 use crate::device::{MmpDevice, Reader, Writer};
 use crate::protocol::{
     Action, Event, Instant, IoFault, Machine, NeverWrites, ReadError, ReadResult, Write,
@@ -136,10 +136,10 @@ impl Default for Driver {
 pub fn drive<M: Machine>(
     machine: &mut M,
     device: &mut impl BlockIo<M::Write>,
-    alarm: &Alarm,
+    sleeper: &Sleeper,
     mut observe: impl FnMut(&M),
 ) -> io::Result<M::Outcome> {
-    let ControlFlow::Continue(outcome) = drive_until(machine, device, alarm, |machine| {
+    let ControlFlow::Continue(outcome) = drive_until(machine, device, sleeper, |machine| {
         observe(machine);
         ControlFlow::<Infallible>::Continue(())
     })?;
@@ -150,13 +150,13 @@ pub fn drive<M: Machine>(
 pub fn drive_until<M: Machine, B>(
     machine: &mut M,
     device: &mut impl BlockIo<M::Write>,
-    alarm: &Alarm,
+    sleeper: &Sleeper,
     mut observe: impl FnMut(&mut M) -> ControlFlow<B>,
 ) -> io::Result<ControlFlow<B, M::Outcome>> {
     let mut driver = Driver::new();
     loop {
         match driver.run(machine, device, &mut observe) {
-            Step::Wait { until, heed_stop } => driver.wake(alarm.wait(until, heed_stop)?),
+            Step::Wait { until, heed_stop } => driver.wake(sleeper.wait(until, heed_stop)?),
             Step::Done(outcome) => return Ok(ControlFlow::Continue(outcome)),
             Step::Broken(why) => return Ok(ControlFlow::Break(why)),
         }

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use super::clock::{Alarm, now};
+use super::clock::{Sleeper, now};
 use super::drive::drive;
 use super::identity::{our_names, random};
 use crate::device::{MmpDevice, Plain, Writer};
@@ -95,7 +95,7 @@ impl FsckHold {
     pub fn claim(
         path: &Path,
         device: &mut MmpDevice<Writer>,
-        alarm: &Alarm,
+        sleeper: &Sleeper,
         mut observe: impl FnMut(Phase<'_>),
     ) -> Result<Self, NotHeld> {
         let update_interval = device.area().update_interval;
@@ -106,7 +106,7 @@ impl FsckHold {
             draw: random()?,
             patience: now().instant,
         });
-        match drive(&mut claim, device, alarm, |claim| observe(claim.phase()))? {
+        match drive(&mut claim, device, sleeper, |claim| observe(claim.phase()))? {
             ClaimOutcome::Claimed(claimed) => Self::write(claimed, update_interval, device),
             ClaimOutcome::Refused { why, left_behind } => {
                 Err(NotHeld::Refused { why, left_behind })

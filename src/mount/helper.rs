@@ -7,7 +7,7 @@ use super::real::wait_for;
 use super::remount::mounted_source;
 use super::request::Request;
 use super::source::Source;
-use crate::daemon::{Alarm, Interrupt, now};
+use crate::daemon::{Interrupt, Sleeper, now};
 use crate::device::{Writer, image_behind};
 use crate::protocol::POLL;
 use crate::report::exit::MOUNT_FAILED;
@@ -17,9 +17,9 @@ use crate::report::seconds_text;
 pub fn mount(mut request: Request, interrupt: &Interrupt) -> Result<u8, MountError> {
     if request.flags.fake || request.options.mode == Mode::Off {
         let real = request.real(request.spec.clone().into());
-        let alarm = Alarm::new(interrupt.stop())?;
+        let sleeper = Sleeper::new(interrupt.stop())?;
         let mut child = real.start().map_err(MountError::CannotRun)?;
-        return Ok(wait_for(&mut child, &alarm)?.unwrap_or(MOUNT_FAILED));
+        return Ok(wait_for(&mut child, &sleeper)?.unwrap_or(MOUNT_FAILED));
     }
     let remount = request.options.has("remount");
     if !remount && request.namespace.is_none() && !request.dir.is_dir() {
@@ -61,8 +61,8 @@ impl Mounting<'_> {
         self.say(&format!("waiting up to {left}: {because}"));
         if matches!(because, MountError::Device(_)) {
             while now().instant < self.patience {
-                self.alarm.wait(now().instant + POLL, true)?;
-                if self.alarm.is_stopped() {
+                self.sleeper.wait(now().instant + POLL, true)?;
+                if self.sleeper.is_stopped() {
                     return Err(self.interrupted("nothing was left"));
                 }
                 match Writer::open(&self.path) {
@@ -82,6 +82,6 @@ impl Mounting<'_> {
         device.drop_stale_pages()?;
         self.step("nobody is seen to use it; mounting read-only");
         let mut child = self.start()?;
-        self.ended(wait_for(&mut child, &self.alarm)?).map(Attempt::Ended)
+        self.ended(wait_for(&mut child, &self.sleeper)?).map(Attempt::Ended)
     }
 }

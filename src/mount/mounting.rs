@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::MountError;
 use super::real::RealMount;
 use super::request::Request;
-use crate::daemon::{Alarm, BlockIo, Child, Interrupt, drive, now};
+use crate::daemon::{BlockIo, Child, Interrupt, Sleeper, drive, now};
 use crate::device::{MmpDevice, MountPoint, Reader, device_number, mounts_of, shown};
 use crate::layout::{BlockNumber, Sequence};
 use crate::protocol::{Check, Instant, Machine, Phase, Refusal, Verdict};
@@ -32,7 +32,7 @@ pub(super) struct Mounting<'a> {
     began: Instant,
     /// Until when a device in use is waited for.
     pub(super) patience: Instant,
-    pub(super) alarm: Alarm,
+    pub(super) sleeper: Sleeper,
     pub(super) line: ProgressLine,
     narrator: Narrator,
 }
@@ -54,7 +54,7 @@ impl<'a> Mounting<'a> {
             before: 0,
             began,
             patience: began + request.options.wait.unwrap_or_default(),
-            alarm: Alarm::new(interrupt.stop())?,
+            sleeper: Sleeper::new(interrupt.stop())?,
             line: Progress::new(true).line(name, 0),
             narrator: Narrator::default(),
         };
@@ -133,8 +133,8 @@ impl<'a> Mounting<'a> {
         machine: &mut M,
         device: &mut impl BlockIo<M::Write>,
     ) -> io::Result<M::Outcome> {
-        let alarm = self.alarm.again()?;
-        drive(machine, device, &alarm, |machine| self.show(machine.phase()))
+        let sleeper = self.sleeper.again()?;
+        drive(machine, device, &sleeper, |machine| self.show(machine.phase()))
     }
 
     pub(super) fn start(&self) -> Result<Child, MountError> {

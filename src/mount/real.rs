@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::daemon::{Alarm, Child, now};
+use crate::daemon::{Child, Sleeper, now};
 
 const MOUNT: &str = "/bin/mount";
 const UMOUNT: &str = "/bin/umount";
@@ -103,27 +103,27 @@ impl RealMount {
 }
 
 /// Waits for a mount to end. Told to stop, it breaks it off and gives no code.
-pub(super) fn wait_for(child: &mut Child, alarm: &Alarm) -> io::Result<Option<u8>> {
+pub(super) fn wait_for(child: &mut Child, sleeper: &Sleeper) -> io::Result<Option<u8>> {
     loop {
         if let Some(code) = child.try_wait()? {
             return Ok(Some(code));
         }
-        if alarm.is_stopped() {
-            return break_off(child, alarm).map(|_| None);
+        if sleeper.is_stopped() {
+            return break_off(child, sleeper).map(|_| None);
         }
-        alarm.wait(now().instant + REAP, true)?;
+        sleeper.wait(now().instant + REAP, true)?;
     }
 }
 
 /// Ends a mount; tells its code, for it may have succeeded.
-pub(super) fn break_off(child: &mut Child, alarm: &Alarm) -> io::Result<u8> {
+pub(super) fn break_off(child: &mut Child, sleeper: &Sleeper) -> io::Result<u8> {
     child.signal(Signal::SIGTERM);
     let deadline = now().instant + GRACE;
     loop {
         if let Some(code) = child.try_wait()? {
             return Ok(code);
         }
-        alarm.wait(now().instant + REAP, false)?;
+        sleeper.wait(now().instant + REAP, false)?;
         if now().instant >= deadline {
             child.signal(Signal::SIGKILL);
         }

@@ -37,6 +37,6 @@ impl Mounting<'_> {
             device.drop_stale_pages()?;
         }
         let mut child = self.start()?;
-        self.ended(wait_for(&mut child, &self.alarm)?)
+        self.ended(wait_for(&mut child, &self.sleeper)?)
     }
 }

@@ -112,7 +112,7 @@ impl Mounting<'_> {
         handed: &Handed,
         device: &mut MmpDevice<Reader>,
     ) -> Result<Attempt, MountError> {
-        if self.alarm.is_stopped() {
+        if self.sleeper.is_stopped() {
             return Err(self.interrupted("nothing is mounted"));
         }
         let mut child = self.start()?;
@@ -123,16 +123,17 @@ impl Mounting<'_> {
                 self.tell_unclean(block, interval);
                 match self.look_out(lookout, device, &mut child)? {
                     ControlFlow::Continue(code) => code,
-                    ControlFlow::Break((block, after)) => match break_off(&mut child, &self.alarm)?
-                    {
-                        0 => Some(0),
-                        _ => return self.changed(device, block, after),
-                    },
+                    ControlFlow::Break((block, after)) => {
+                        match break_off(&mut child, &self.sleeper)? {
+                            0 => Some(0),
+                            _ => return self.changed(device, block, after),
+                        }
+                    }
                 }
             }
             Handed::Guarded { .. } | Handed::Unguarded => {
                 self.step("handed to mount");
-                wait_for(&mut child, &self.alarm)?
+                wait_for(&mut child, &self.sleeper)?
             }
         };
         let code = self.ended(code)?;
@@ -162,8 +163,8 @@ impl Mounting<'_> {
         device: &mut MmpDevice<Reader>,
         child: &mut Child,
     ) -> Result<ControlFlow<(MmpBlock, Duration), Option<u8>>, MountError> {
-        let alarm = self.alarm.again()?;
-        let watched = drive_until(&mut lookout, device, &alarm, |lookout| {
+        let sleeper = self.sleeper.again()?;
+        let watched = drive_until(&mut lookout, device, &sleeper, |lookout| {
             self.line.show(lookout.phase(), now().instant);
             match child.try_wait() {
                 Ok(None) => ControlFlow::Continue(()),
@@ -180,7 +181,7 @@ impl Mounting<'_> {
                 self.step("nobody else wrote it during the kernel's first wait");
             }
         }
-        Ok(ControlFlow::Continue(wait_for(child, &self.alarm)?))
+        Ok(ControlFlow::Continue(wait_for(child, &self.sleeper)?))
     }
 
     fn changed(
@@ -225,7 +226,7 @@ impl Mounting<'_> {
         if self.request.namespace.is_some() {
             return Ok(false);
         }
-        self.alarm.wait(now().instant + POLL, false)?;
+        self.sleeper.wait(now().instant + POLL, false)?;
         Ok(self.is_gone() || self.mounts().iter().all(|mount| mount.read_only))
     }
 

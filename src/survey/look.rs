@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::finding::judge;
 use super::{FileSystem, State, Surveyed};
-use crate::daemon::{Alarm, Answer, Asked, Due, Stop, ask_all, drive, node_name, now};
+use crate::daemon::{Answer, Asked, Due, Sleeper, Stop, ask_all, drive, node_name, now};
 use crate::device::{
     DeviceError, KernelWriter, LocalView, MmpDevice, Plain, device_number, filesystem,
     is_read_only, kernel_name, shown,
@@ -136,8 +136,8 @@ fn look(
         device => device?,
     };
     let mut machine = Check::new(device.area().update_interval, false, now().instant);
-    let alarm = Alarm::new(stop).context("cannot make a timer")?;
-    let verdict = drive(&mut machine, &mut Asked { device, due }, &alarm, |machine| {
+    let sleeper = Sleeper::new(stop).context("cannot make a timer")?;
+    let verdict = drive(&mut machine, &mut Asked { device, due }, &sleeper, |machine| {
         if let Phase::Watching { seen, .. } = machine.phase() {
             progress(board).seen = Some(seen.clone());
         }

@@ -9,8 +9,8 @@ use super::source;
 /// Where every message must have its line on the page.
 const EXPLAINED: [&str; 11] = [
     "src/daemon/guardian/server.rs",
-    "src/daemon/holder.rs",
-    "src/daemon/news.rs",
+    "src/daemon/hold/holder.rs",
+    "src/daemon/hold/news.rs",
     "src/device/error.rs",
     "src/device/name.rs",
     "src/device/users.rs",

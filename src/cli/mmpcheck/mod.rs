@@ -17,7 +17,7 @@ use anyhow::Context;
 use clap::{ArgGroup, Parser, ValueHint};
 
 use super::common::{duration, message, run, settled};
-use crate::daemon::{Alarm, Answer, Asked, Due, Stop, ask_all, drive, now, survive};
+use crate::daemon::{Answer, Asked, Due, Sleeper, Stop, ask_all, drive, now, survive};
 use crate::device::{DeviceError, MmpDevice, Reader, resolve, shown};
 use crate::layout::{Invalid, MmpArea, MmpBlock};
 use crate::protocol::{Check, Machine, Phase, Verdict};
@@ -265,12 +265,12 @@ fn check_one(
     let area = *device.area();
     let patience = now().instant + arguments.wait;
     let mut machine = Check::new(area.update_interval, arguments.guard, patience);
-    let alarm =
-        Alarm::new(stop).with_context(|| format!("{}: cannot make a timer", shown(&path)))?;
+    let sleeper =
+        Sleeper::new(stop).with_context(|| format!("{}: cannot make a timer", shown(&path)))?;
     let line = progress.line(&path, index);
     let mut narrator = Narrator::default();
     let mut asked = Asked { device, due };
-    let verdict = drive(&mut machine, &mut asked, &alarm, |machine| {
+    let verdict = drive(&mut machine, &mut asked, &sleeper, |machine| {
         show(arguments.verbose, &path, &line, &mut narrator, machine.phase());
     })
     .context("cannot wait")?;

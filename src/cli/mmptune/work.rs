@@ -9,7 +9,7 @@ use super::guard::{Broken, Guard, Lookout};
 use super::outcome::Outcome;
 use super::{NAME, Stop};
 use crate::daemon::{
-    Alarm, ENDING, FsckHold, Interrupt, Left, NotHeld, NotReleased, Unmarked, drive, hold_back,
+    ENDING, FsckHold, Interrupt, Left, NotHeld, NotReleased, Sleeper, Unmarked, drive, hold_back,
     now, our_names,
 };
 use crate::device::{DeviceError, MmpDevice, Plain, Reader, Writer, shown};
@@ -168,13 +168,13 @@ impl Work {
             return Ok(Guard::None);
         }
         // From here on a signal must not leave a claim behind.
-        let alarm = self.alarm()?;
+        let sleeper = self.sleeper()?;
         let line = Progress::new(!self.quiet).line(&self.path, 0);
         let show = |phase: Phase<'_>| line.show(phase, now().instant);
         if self.change.clear {
-            return self.watch(device, &alarm, show);
+            return self.watch(device, &sleeper, show);
         }
-        FsckHold::claim(&self.path, device, &alarm, show).map(Guard::Held).map_err(
+        FsckHold::claim(&self.path, device, &sleeper, show).map(Guard::Held).map_err(
             |not| match not {
                 NotHeld::Io(error) => self.trouble(Plain(&error)),
                 NotHeld::Unmarked { why, left } => self.unmarked(&why, &left),
@@ -183,9 +183,9 @@ impl Work {
         )
     }
 
-    /// An alarm that also rings when the program is told to end.
-    fn alarm(&self) -> Result<Alarm, Stop> {
-        let caught = Interrupt::catch().and_then(|interrupt| Alarm::new(interrupt.stop()));
+    /// A sleeper that also wakes when the program is told to end.
+    fn sleeper(&self) -> Result<Sleeper, Stop> {
+        let caught = Interrupt::catch().and_then(|interrupt| Sleeper::new(interrupt.stop()));
         caught.map_err(|error| self.trouble(Plain(&error)))
     }
 
@@ -234,7 +234,7 @@ impl Work {
     fn watch(
         &self,
         device: &mut MmpDevice<Writer>,
-        alarm: &Alarm,
+        sleeper: &Sleeper,
         show: impl Fn(Phase<'_>),
     ) -> Result<Guard, Stop> {
         if device.read().is_ok_and(|block| block.sequence() == Sequence::Fsck) {
@@ -244,7 +244,7 @@ impl Work {
             );
         }
         let mut still = Still::new(device.area().update_interval);
-        let outcome = drive(&mut still, device, alarm, |still| show(still.phase()));
+        let outcome = drive(&mut still, device, sleeper, |still| show(still.phase()));
         match outcome.map_err(|error| self.trouble(Plain(&error)))? {
             Stillness::Unchanged { block } => Ok(Guard::Watched(block)),
             Stillness::Changed { block, after } => Err(self.refused(format!(
@@ -295,10 +295,10 @@ impl Work {
     /// Makes sure that what looks left behind is not in use: a repair would do harm then.
     fn not_in_use(&self, reader: &mut Reader, superblock: &Superblock) -> Result<(), Stop> {
         let mut device = MmpDevice::with_superblock(reader, superblock).map_err(device_stop)?;
-        let alarm = self.alarm()?;
+        let sleeper = self.sleeper()?;
         let line = Progress::new(!self.quiet).line(&self.path, 0);
         let mut check = Check::new(device.area().update_interval, false, now().instant);
-        let verdict = drive(&mut check, &mut device, &alarm, |check| {
+        let verdict = drive(&mut check, &mut device, &sleeper, |check| {
             line.show(check.phase(), now().instant);
         })
         .map_err(|error| self.trouble(Plain(&error)))?;

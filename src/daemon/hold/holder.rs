@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::{Woken, now};
-use super::drive::{BlockIo, Driver, Step};
-use super::identity::{our_names, random};
 use super::news::{Ending, News, Teller};
 use super::pool::{Task, Wait};
 use super::vital::{self, Vital};
+use crate::daemon::clock::{Woken, now};
+use crate::daemon::drive::{BlockIo, Driver, Step};
+use crate::daemon::identity::{our_names, random};
 use crate::device::{MmpDevice, Writer};
 use crate::layout::BlockNumber;
 use crate::protocol::{

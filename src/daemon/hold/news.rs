@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use super::wake::Bell;
+use crate::daemon::wake::Bell;
 use crate::device::{DeviceError, Plain, shown};
 use crate::layout::{BlockNumber, MmpBlock};
 use crate::protocol::{Loss, Notice, ReadError, Refusal};

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::child::Launch;
+use crate::daemon::child::Launch;
 
 /// Reads "number reason", and runs its first argument with the device of that number.
 const SCRIPT: &str = "while read -r n MMP_REASON; do eval \"MMP_DEVICE=\\${$n}\"; \

@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-use super::clock::{Timer, Woken, now};
-use super::realtime::Realtime;
-use super::wake::{Bell, wait_for};
+use crate::daemon::clock::{Timer, Woken, now};
+use crate::daemon::realtime::Realtime;
+use crate::daemon::wake::{Bell, wait_for};
 use crate::protocol::Instant;
 
 /// Virtual size of a worker's stack in bytes; it is locked and resident only as far as it was used.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::clock::now;
 use super::vital::{Durations, Vital};
+use crate::daemon::clock::now;
 use crate::device::shown;
 use crate::report::{DurationsFields, StatusFields};
 

@@ -10,16 +10,16 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 
-use super::clock::{Timer, now};
-use super::guardian::{Guardian, Message};
 use super::holder::{Holder, HolderOptions};
-use super::limits::allow_devices;
 use super::news::{News, Teller};
 use super::pool::Pool;
-use super::realtime::Realtime;
-use super::signals::Signals;
 use super::vital::{Stage, Vital};
-use super::wake::{Bell, wait_for};
+use crate::daemon::clock::{Timer, now};
+use crate::daemon::guardian::{Guardian, Message};
+use crate::daemon::limits::allow_devices;
+use crate::daemon::realtime::Realtime;
+use crate::daemon::signals::Signals;
+use crate::daemon::wake::{Bell, wait_for};
 use crate::protocol::Instant;
 use crate::report::Progress;
 

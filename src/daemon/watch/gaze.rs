@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::clock::{Alarm, Woken, now};
-use super::drive::{fault, read};
+use crate::daemon::clock::{Sleeper, Woken, now};
+use crate::daemon::drive::{fault, read};
 use crate::device::{DeviceError, MmpDevice, Reader, device_number, kernel_name};
 use crate::layout::Superblock;
 use crate::protocol::{Instant, IoFault, ReadError, ReadResult};
@@ -52,7 +52,7 @@ pub(super) enum Glimpse {
 pub(super) fn gaze(
     path: &Path,
     orders: &Receiver<Instant>,
-    timer: &Alarm,
+    timer: &Sleeper,
     tell: &dyn Fn(Glimpse),
 ) -> io::Result<()> {
     let mut known: Option<(Superblock, Instant)> = None;

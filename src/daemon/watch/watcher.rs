@@ -1,8 +1,4 @@
-//! Many devices looked at, and one place where what is seen is judged.
-//!
-//! A thread a device only looks; a further one asks the kernel's tables for devices and mounts. The
-//! sentinels run here, where nothing waits for a device: one that hangs delays no other, and is
-//! noticed.
+//! Which devices are watched, and what is told of them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,12 +12,12 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 
-use super::clock::{Alarm, Stop, now};
 use super::gaze::{Facts, Glimpse, gaze};
-use super::identity::node_name;
-use super::limits::allow_devices;
-use super::signals::Signals;
-use super::wake::{Bell, wait_for};
+use crate::daemon::clock::{Sleeper, Stop, now};
+use crate::daemon::identity::node_name;
+use crate::daemon::limits::allow_devices;
+use crate::daemon::signals::Signals;
+use crate::daemon::wake::{Bell, wait_for};
 use crate::device::{
     DeviceError, KernelWriter, LocalView, block_devices, kernel_path, mounted_among,
 };
@@ -215,7 +211,7 @@ impl Watcher {
 
     /// The thread that asks the kernel's tables.
     fn survey(&self, discovery: Discovery) -> io::Result<()> {
-        let (post, timer) = (self.post.clone(), Alarm::new(&self.stop)?);
+        let (post, timer) = (self.post.clone(), Sleeper::new(&self.stop)?);
         let body = move || {
             while !timer.is_stopped() {
                 let view = LocalView::take();
@@ -238,7 +234,7 @@ impl Watcher {
         self.next_number += 1;
         allow_devices(self.devices.len() + 1);
         let (orders, ordered) = channel();
-        let (post, timer, its_path) = (self.post.clone(), Alarm::new(&self.stop)?, path.clone());
+        let (post, timer, its_path) = (self.post.clone(), Sleeper::new(&self.stop)?, path.clone());
         let name = format!("look-{number}");
         thread::Builder::new().name(name).stack_size(STACK).spawn(move || {
             let tell = |glimpse| post.tell(News::Glimpse(number, glimpse));
