@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 
 use super::common::{duration, run};
 use crate::cluster::{
-    Health, MonitorError, Presence, StartRequest, StopRequest, Target, keep, monitor, recall,
-    start, stop, validate, watch_for,
+    Health, MonitorError, Presence, StartRequest, StopError, StopRequest, Target, keep, monitor,
+    recall, start, stop, validate, watch_for,
 };
 use crate::device::{Plain, shown};
 use crate::mount::real_type;
@@ -53,6 +53,7 @@ Exit status:
 const STATUS_STATUS: &str = "\
 Exit status:
   0  mounted
+  1  that cannot be told
   2  wrong usage
   7  not mounted";
 const MONITOR_STATUS: &str = "\
@@ -219,9 +220,16 @@ pub fn main() -> ExitCode {
             }
         }
         Job::Status { place } => {
-            let mounted = Target::from(place).mounted().is_some();
-            let (text, code) =
-                if mounted { ("running\n", DONE) } else { ("stopped\n", TARGET_NOT_MOUNTED) };
+            let target = Target::from(place);
+            let (text, code) = match target.mounted() {
+                Ok(Some(_)) => ("running\n", DONE),
+                Ok(None) => ("stopped\n", TARGET_NOT_MOUNTED),
+                Err(why) => {
+                    let dir = shown(&target.dir).to_string();
+                    complain(NAME, StopError::CannotTell { dir, why });
+                    return Ok(REFUSED);
+                }
+            };
             emit(text).context("cannot write the result")?;
             Ok(code)
         }

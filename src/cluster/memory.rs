@@ -27,6 +27,10 @@ pub fn recall(path: &Path) -> Option<Beat> {
 
 /// Leaves a beat for the next.
 pub fn keep(path: &Path, beat: Beat) -> io::Result<()> {
+    // A pipe that nobody reads would keep the monitor for ever.
+    if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let seen = uptime().saturating_sub(now().instant.since(beat.seen));
     replace(path, &format!("{} {}\n", beat.sequence, seen.as_nanos()))
 }
@@ -59,5 +63,10 @@ mod tests {
             assert_eq!(recall(&path), None, "{text:?}");
         }
         assert_eq!(recall(folder.path()), None);
+        let beat = Beat { sequence: 7, seen: now().instant };
+        for path in [folder.path(), Path::new("/dev/null")] {
+            let error = keep(path, beat).expect_err("no place for it").to_string();
+            assert_eq!(error, "it is no regular file");
+        }
     }
 }

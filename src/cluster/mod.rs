@@ -12,6 +12,7 @@ mod start;
 mod stop;
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,16 +49,16 @@ impl Target {
     }
 
     /// Its mount on the directory, if it is mounted there. Asks the device nothing: it may be gone
-    /// or hang.
-    pub fn mounted(&self) -> Option<MountPoint> {
+    /// or hang. Fails where it cannot be told: not knowing is not stopped.
+    pub fn mounted(&self) -> io::Result<Option<MountPoint>> {
         let dir = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
-        let (number, here) = mounted_on(&dir)?;
+        let Some((number, here)) = mounted_on(&dir)? else { return Ok(None) };
         let is_it = match self.path().ok().and_then(|path| device_number(&path)) {
             Some(device) => device == number,
             // Whose could it be else? To leave it mounted is the greater risk.
             None => here.fstype == "lustre" || here.fstype == "ext4",
         };
-        is_it.then_some(here)
+        Ok(is_it.then_some(here))
     }
 
     /// What the kernel writes into the block of `path`.

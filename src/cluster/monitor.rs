@@ -30,7 +30,7 @@ pub fn monitor(
     timeout: Option<Duration>,
     last: Option<Beat>,
 ) -> Result<Health, MonitorError> {
-    let Some(mount) = target.mounted() else {
+    let Some(mount) = target.mounted()? else {
         return Ok(Health::NotMounted);
     };
     if mount.read_only {
@@ -55,7 +55,7 @@ pub enum MonitorError {
     /// The device cannot be read.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The kernel refused a timer.
+    /// The kernel does not tell what is mounted, or refused a timer.
     #[error("{}", crate::device::Plain(.0))]
     System(#[from] std::io::Error),
 }

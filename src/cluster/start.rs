@@ -143,7 +143,7 @@ pub fn validate(
 
 /// Mounts a target, unless it is mounted already; tells whether it had to.
 pub fn start(target: &Target, start: &StartRequest) -> Result<bool, StartError> {
-    if target.mounted().is_some() {
+    if target.mounted()?.is_some() {
         return Ok(false);
     }
     let (mut options, needed) = validate(target, start)?;

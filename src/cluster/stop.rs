@@ -42,6 +42,14 @@ pub enum StopError {
         /// How many processes were found to use it.
         users: usize,
     },
+    /// The kernel does not tell what is mounted.
+    #[error("{dir}: cannot tell whether it is mounted: {}", Plain(.why))]
+    CannotTell {
+        /// The directory, safe to print.
+        dir: String,
+        /// Why not.
+        why: io::Error,
+    },
     /// umount(8) could not be run.
     #[error("cannot run umount: {}", Plain(.0))]
     CannotRun(io::Error),
@@ -63,7 +71,8 @@ pub enum StopError {
 pub fn stop(target: &Target, stop: &StopRequest) -> Result<bool, StopError> {
     let end = now().instant + stop.timeout.saturating_sub(LEAVE);
     let mut tries = 0;
-    while let Some(mount) = target.mounted() {
+    let cannot_tell = |why| StopError::CannotTell { dir: shown(&target.dir).to_string(), why };
+    while let Some(mount) = target.mounted().map_err(cannot_tell)? {
         let status = Command::new(UMOUNT).arg("--").arg(&mount.dir).status();
         if status.map_err(StopError::CannotRun)?.success() {
             tries = 1;

@@ -6,6 +6,7 @@
 //! disk seen twice without multipath) are two devices with one UUID; who lists them says so.
 
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -14,27 +15,43 @@ use nix::sys::stat::{major, minor};
 use super::direct::Reader;
 use super::error::DeviceError;
 use super::sysfs::device_number;
+use super::users::read_table;
 use crate::layout::{Superblock, SuperblockError};
 
 /// Major numbers of floppy and CD drives: an empty one takes its time, and fails to be read.
 const DRIVES: [&str; 2] = ["2", "11"];
 
+/// The kernel's list of block devices.
+const PARTITIONS: &str = "/proc/partitions";
+
 /// Every block device that nothing else is built on. Asks only the kernel's tables, so that no
-/// device can delay it. What has no node in `/dev` cannot be opened and is left out.
-pub fn block_devices() -> Vec<PathBuf> {
-    let table = fs::read_to_string("/proc/partitions").unwrap_or_default();
+/// device can delay it. What has no node in `/dev` cannot be opened and is left out; fails where
+/// that leaves none of many, or the tables cannot be read: that is not a machine without disks.
+pub fn block_devices() -> io::Result<Vec<PathBuf>> {
+    let table = read_table(PARTITIONS)?;
+    let table = String::from_utf8_lossy(&table);
     let rows = table.lines().skip(2).filter_map(|line| {
         let mut fields = line.split_whitespace();
         let major = fields.next()?;
         fields.nth(2).filter(|_| !DRIVES.contains(&major))
     });
-    let free = rows.filter(|name| {
-        let holders = fs::read_dir(sysfs(name).join("holders"));
-        holders.is_ok_and(|mut entries| entries.next().is_none())
-    });
-    let mut devices: Vec<_> = free.filter_map(node).collect();
+    let mut devices = Vec::new();
+    let mut first = None;
+    for name in rows {
+        first.get_or_insert(name);
+        match fs::read_dir(sysfs(name).join("holders")).map(|mut holders| holders.next()) {
+            Ok(None) => devices.extend(node(name)),
+            Ok(Some(_)) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if let (Some(name), true) = (first, devices.is_empty()) {
+        let why = format!("{PARTITIONS} has {name} and more, /sys and /dev have none of them");
+        return Err(io::Error::new(io::ErrorKind::NotFound, why));
+    }
     devices.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)).then_with(|| a.cmp(b)));
-    devices
+    Ok(devices)
 }
 
 /// Orders names as people do, with the numbers in them as numbers: pieces of text, each with the
@@ -107,7 +124,7 @@ mod tests {
         for pair in sorted.windows(2) {
             assert!(sort_key(Path::new(pair[0])) < sort_key(Path::new(pair[1])), "{pair:?}");
         }
-        let listed = block_devices();
+        let listed = block_devices().expect("the kernel's tables");
         assert!(listed.is_sorted_by_key(|path| sort_key(path)), "{listed:?}");
     }
 }

@@ -3,6 +3,7 @@
 //! Asks only the kernel's tables, so that no device can delay it.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::sysfs::{device_number, kernel_name};
@@ -38,12 +39,13 @@ pub struct LocalView {
 
 impl LocalView {
     /// Looks now.
-    pub fn take() -> Self {
+    pub fn take() -> io::Result<Self> {
+        let mounts = all_mounts()?;
         let sees_threads =
             fs::read_to_string("/proc/2/comm").is_ok_and(|comm| comm.trim_end() == "kthreadd");
-        let processes = fs::read_dir("/proc").ok().into_iter().flatten().flatten();
+        let processes = fs::read_dir("/proc")?.flatten();
         let writers = processes.filter_map(|entry| writer(&entry.path())).collect();
-        LocalView { mounts: all_mounts(), writers, sees_threads }
+        Ok(LocalView { mounts, writers, sees_threads })
     }
 
     /// The mounts, in this mount namespace, of the block device with this number.

@@ -132,7 +132,7 @@ struct Found {
 }
 
 fn read_all(tag: &'static str, value: &[u8]) -> io::Result<Found> {
-    let devices = block_devices();
+    let devices = block_devices()?;
     let value: Arc<[u8]> = value.into();
     let (sender, answers) = channel();
     for (index, path) in devices.iter().cloned().enumerate() {

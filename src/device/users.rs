@@ -1,6 +1,7 @@
 //! Who on this machine uses a device: mounts and loop devices.
 
 use std::fs;
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -8,10 +9,13 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::makedev;
 
-use super::error::shown;
+use super::error::{Plain, shown};
 use super::sys;
 use super::sysfs::device_number;
 use crate::layout::Escaped;
+
+/// What is mounted in this mount namespace.
+const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// Where, and as what, a block device is mounted in this mount namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,21 +31,28 @@ pub struct MountPoint {
     pub emergency: bool,
 }
 
-/// The mounts of the block device with this number.
-pub fn mounts_of(number: u64) -> Vec<MountPoint> {
-    let mounts = all_mounts().into_iter();
-    mounts.filter(|(device, _)| *device == number).map(|(_, mount)| mount).collect()
+/// The mounts of the block device with this number; fails where that cannot be told.
+pub fn mounts_of(number: u64) -> io::Result<Vec<MountPoint>> {
+    let mounts = all_mounts()?.into_iter();
+    Ok(mounts.filter(|(device, _)| *device == number).map(|(_, mount)| mount).collect())
 }
 
 /// What is mounted on a directory, the last of it, with the number of its device; 0 where that is
-/// not known.
-pub fn mounted_on(dir: &Path) -> Option<(u64, MountPoint)> {
-    all_mounts().into_iter().rfind(|(_, mount)| mount.dir == dir)
+/// not known. Fails where it cannot be told.
+pub fn mounted_on(dir: &Path) -> io::Result<Option<(u64, MountPoint)>> {
+    Ok(all_mounts()?.into_iter().rfind(|(_, mount)| mount.dir == dir))
 }
 
-/// Every mount, with the number of its device.
-pub(super) fn all_mounts() -> Vec<(u64, MountPoint)> {
-    parse_mountinfo(&fs::read("/proc/self/mountinfo").unwrap_or_default(), device_number)
+/// Every mount, with the number of its device. A table that cannot be read is not an empty one:
+/// what is mounted would be taken for stopped.
+pub(super) fn all_mounts() -> io::Result<Vec<(u64, MountPoint)>> {
+    Ok(parse_mountinfo(&read_table(MOUNTS)?, device_number))
+}
+
+/// Reads a table of the kernel; an error names it.
+pub(super) fn read_table(path: &str) -> io::Result<Vec<u8>> {
+    fs::read(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{path}: {}", Plain(&error))))
 }
 
 /// The lines of `/proc/self/mountinfo`; see proc(5) for the fields. A Lustre target's mount has a
@@ -100,7 +111,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 /// Says who has a block device that could not be opened exclusively.
 pub(super) fn of_block_device(path: &Path) -> String {
     let number = device_number(path).unwrap_or(0);
-    match mounts_of(number).first() {
+    match mounts_of(number).unwrap_or_default().first() {
         Some(mount) => format!("mounted on {}; unmount it first", shown(&mount.dir)),
         None => {
             let name = shown(path);
@@ -124,7 +135,7 @@ pub(super) fn of_image(device: u64, inode: u64) -> Option<String> {
             continue;
         }
         let number = device_number(&path).unwrap_or(0);
-        let mounted = mounts_of(number);
+        let mounted = mounts_of(number).unwrap_or_default();
         let mounted = mounted.first().map(|m| format!(", mounted on {}", shown(&m.dir)));
         return Some(format!(
             "loop device {} is bound to it{}; use that device, or detach it with 'losetup -d'",

@@ -58,20 +58,20 @@ impl<'a> Mounting<'a> {
             line: Progress::new(true).line(name, 0),
             narrator: Narrator::default(),
         };
-        mounting.before = mounting.mounts().len();
+        mounting.before = mounting.mounts()?.len();
         Ok(mounting)
     }
 
     /// How the device is mounted on the directory; more than once where mounts are stacked.
-    pub(super) fn mounts(&self) -> Vec<MountPoint> {
+    pub(super) fn mounts(&self) -> io::Result<Vec<MountPoint>> {
         let dir = self.real.dir.canonicalize().unwrap_or_else(|_| self.real.dir.clone());
         let number = device_number(&self.path).unwrap_or(0);
-        mounts_of(number).into_iter().filter(|mount| mount.dir == dir).collect()
+        Ok(mounts_of(number)?.into_iter().filter(|mount| mount.dir == dir).collect())
     }
 
-    /// Whether no more is mounted there than was before.
+    /// Whether no more is seen to be mounted there than was before.
     pub(super) fn is_gone(&self) -> bool {
-        self.mounts().len() <= self.before
+        self.mounts().is_ok_and(|mounts| mounts.len() <= self.before)
     }
 
     pub(super) fn say(&self, text: &str) {

@@ -12,8 +12,8 @@ use crate::device::{Kind, Reader, block_devices, device_number, mounted_on, moun
 /// an image is mounted through a loop device.
 pub(super) fn mounted_source(request: &Request) -> Result<Source, MountError> {
     let dir = request.dir.canonicalize().unwrap_or_else(|_| request.dir.clone());
-    let number = mounted_on(&dir).map(|(number, _)| number).filter(|number| *number != 0);
-    let mut devices = resolve(&request.spec).into_iter().chain(block_devices());
+    let number = mounted_on(&dir)?.map(|(number, _)| number).filter(|number| *number != 0);
+    let mut devices = resolve(&request.spec).into_iter().chain(block_devices().unwrap_or_default());
     let device = match number {
         Some(number) if request.namespace.is_none() => {
             devices.find(|device| device_number(device) == Some(number))
@@ -31,7 +31,8 @@ impl Mounting<'_> {
         let Kind::Block { number } = Reader::open(&self.path)?.kind() else {
             return Err(MountError::NotMounted(self.real.dir.clone()));
         };
-        let idle = !mounts_of(number).is_empty() && mounts_of(number).iter().all(|m| m.read_only);
+        let mounts = mounts_of(number)?;
+        let idle = !mounts.is_empty() && mounts.iter().all(|mount| mount.read_only);
         if idle && !read_only {
             let mut device = self.check(self.request.options.mode != Mode::Check)?;
             device.drop_stale_pages()?;

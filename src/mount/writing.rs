@@ -227,7 +227,7 @@ impl Mounting<'_> {
             return Ok(false);
         }
         self.sleeper.wait(now().instant + POLL, false)?;
-        Ok(self.is_gone() || self.mounts().iter().all(|mount| mount.read_only))
+        Ok(self.is_gone() || self.mounts()?.iter().all(|mount| mount.read_only))
     }
 
     /// Somebody else may have been let in: is our mount the only one?

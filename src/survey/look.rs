@@ -51,7 +51,7 @@ enum End {
 /// Takes as long as the longest guard interval plus the patience with a device that does not answer,
 /// and no longer than `timeout`.
 pub fn look_at_all(paths: &[PathBuf], limits: Limits) -> io::Result<Vec<Surveyed>> {
-    let before = LocalView::take();
+    let before = LocalView::take()?;
     let boards: Arc<[Board]> = paths.iter().map(|_| Board::default()).collect();
     let (theirs, devices, stop) = (Arc::clone(&boards), paths.to_owned(), Stop::new()?);
     let until = limits.timeout.map(|timeout| now().instant + timeout);
@@ -73,7 +73,7 @@ pub fn look_at_all(paths: &[PathBuf], limits: Limits) -> io::Result<Vec<Surveyed
         surveyed[index] = Some(Surveyed { path, filesystem, state, findings: Vec::new() });
     }
     let mut surveyed: Vec<_> = surveyed.into_iter().flatten().collect();
-    let after = LocalView::take();
+    let after = LocalView::take()?;
     for device in &mut surveyed {
         if let Some(filesystem) = &mut device.filesystem {
             locate(&device.path, filesystem, &before, &after);

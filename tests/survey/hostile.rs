@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::common::hostile::{assert_harmless, images, spoil};
 use super::common::image::Image;
 use super::common::loops::Loop;
-use super::common::program::{Ended, run};
+use super::common::program::{Ended, assert_ended, run};
 use super::common::schema;
 use super::common::suite::Suite;
 use super::forms::{nagios, parsed};
@@ -18,6 +18,7 @@ use super::forms::{nagios, parsed};
 pub(super) fn cases(suite: &mut Suite) {
     suite.case("hostile/every_form_of_all", every_form_of_all);
     suite.case("hostile/every_form_of_watch", every_form_of_watch);
+    suite.case("hostile/a_machine_that_cannot_be_seen", unseen);
 }
 
 /// Other devices of the machine may hang: a time-out bounds that.
@@ -57,6 +58,36 @@ fn every_form_of_all() {
                 assert!(lines.lines().all(|line| line.starts_with("device /dev/")), "{said}");
             });
         });
+    }
+}
+
+/// Where the kernel's tables or the devices are hidden, as in a chroot or a container, nothing is
+/// known of the machine's disks: that they are well, least of all.
+fn unseen() {
+    let image = Image::new();
+    let _device = Loop::new(image.path());
+    let mmpcheck = env!("CARGO_BIN_EXE_mmpcheck");
+    for hidden in ["/proc", "/sys", "/dev"] {
+        let without = |program: &str, arguments: &[&str]| {
+            let script = format!("mount -t tmpfs none {hidden} && exec \"$0\" \"$@\"");
+            run("unshare", &[&["-m", "sh", "-c", &script, program], arguments].concat())
+        };
+        for form in ["--all", "--json", "--nagios", "--prometheus", "--health", "--mounted"] {
+            let all = !["--all", "--mounted", "--health"].contains(&form);
+            let arguments: Vec<_> = all.then_some("--all").into_iter().chain([form]).collect();
+            let ended = without(mmpcheck, &arguments);
+            let code = if form == "--nagios" { 3 } else { 2 };
+            assert_ended(
+                &ended,
+                code,
+                &["cannot tell which block devices this machine has: /proc/"],
+            );
+        }
+        assert_ended(&without(mmpcheck, &["LABEL=none"]), 2, &["LABEL=none: /proc/partitions"]);
+        for which in ["--all", "--mounted"] {
+            let ended = without(env!("CARGO_BIN_EXE_mmpd"), &["watch", which, "--for", "1s"]);
+            assert_ended(&ended, 2, &["cannot start: /proc/"]);
+        }
     }
 }
 

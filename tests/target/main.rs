@@ -90,6 +90,7 @@ fn main() -> std::process::ExitCode {
     suite.case("monitor: another node writes the block", foreign);
     suite.case("monitor: clean while mounted", released);
     suite.case("monitor: read-only", read_only);
+    suite.case("what is mounted cannot be told", untold);
     suite.case("gone: only when it has stopped writing", gone);
     suite.run(12)
 }
@@ -311,6 +312,22 @@ fn read_only() {
     tool("mount", &["-o", "remount,abort", &stage.dir("b")]);
     assert_ended(&stage.target("monitor", "b", &[]), 1, &["the kernel has made it read-only"]);
     assert_ended(&stage.target("stop", "b", &[]), 0, &[]);
+}
+
+/// A machine that does not say what is mounted has stopped nothing.
+fn untold() {
+    let stage = Stage::new();
+    stage.start("a");
+    for action in ["status", "monitor", "stop", "start"] {
+        let program = env!("CARGO_BIN_EXE_mmptarget");
+        let hidden = "mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
+        let before = ["-m", "sh", "-c", hidden, program].map(str::to_owned);
+        let arguments = before.into_iter().chain(stage.arguments(action, "a", &[]));
+        let ended = run("unshare", &arguments.collect::<Vec<_>>());
+        assert_ended(&ended, 1, &["/proc/self/mountinfo: No such file or directory"]);
+        assert_eq!(ended.out, "", "{action}");
+    }
+    assert_ended(&stage.target("monitor", "a", &[]), 0, &[]);
 }
 
 fn gone() {

@@ -1,6 +1,7 @@
 //! Many file systems at once: which, how long, and in which form they are reported.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 
 use anyhow::Context;
 
@@ -12,13 +13,14 @@ use crate::report::exit::{DONE, REFUSED, TROUBLE};
 use crate::report::{Document, emit, replace};
 use crate::survey::{Limits, State, Surveyed, look_at_all};
 
+const NO_LIST: &str = "cannot tell which block devices this machine has";
+
 /// Surveys and reports; the exit code.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let named = !arguments.devices.is_empty();
     let paths = match named {
         true => resolve_all(&arguments.devices)?,
-        false if arguments.mounted => mounted_among(block_devices(), &LocalView::take()),
-        false => block_devices(),
+        false => discover(arguments.mounted).context(NO_LIST)?,
     };
     let limits = Limits { timeout: arguments.timeout, skip_others: !named };
     let devices = look_at_all(&paths, limits).context("cannot look")?;
@@ -39,6 +41,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         None => emit(&text).context("cannot write the result")?,
     }
     Ok(code)
+}
+
+/// All devices, or those that are mounted here.
+fn discover(mounted: bool) -> io::Result<Vec<PathBuf>> {
+    let devices = block_devices()?;
+    Ok(if mounted { mounted_among(devices, &LocalView::take()?) } else { devices })
 }
 
 /// The width of the terminal that standard output is, if it is one.

@@ -205,6 +205,8 @@ impl Watcher {
         for path in named {
             watcher.add(path.clone(), true)?;
         }
+        // Later they are asked again; who cannot ask at all would watch nothing.
+        discover(discovery)?;
         watcher.survey(discovery)?;
         Ok(watcher)
     }
@@ -214,13 +216,10 @@ impl Watcher {
         let (post, timer) = (self.post.clone(), Sleeper::new(&self.stop)?);
         let body = move || {
             while !timer.is_stopped() {
-                let view = LocalView::take();
-                let found = match discovery {
-                    Discovery::Off => Vec::new(),
-                    Discovery::Mounted => mounted_among(block_devices(), &view),
-                    Discovery::All => block_devices(),
-                };
-                post.tell(News::View(view, found));
+                // What cannot be asked now is as it was.
+                if let Ok((view, found)) = discover(discovery) {
+                    post.tell(News::View(view, found));
+                }
                 if timer.wait(now().instant + TICK, true).is_err() {
                     return;
                 }
@@ -441,6 +440,17 @@ impl Watcher {
         self.show(index, Sight::UpdateInterval(update_interval));
         self.show(index, Sight::Local(local));
     }
+}
+
+/// Asks the kernel's tables.
+fn discover(discovery: Discovery) -> io::Result<(LocalView, Vec<PathBuf>)> {
+    let view = LocalView::take()?;
+    let found = match discovery {
+        Discovery::Off => Vec::new(),
+        Discovery::Mounted => mounted_among(block_devices()?, &view),
+        Discovery::All => block_devices()?,
+    };
+    Ok((view, found))
 }
 
 impl Drop for Watcher {
