@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::common::faulty::Fault;
-use crate::common::suite::Suite;
-use crate::pacemaker::{
+use crate::cluster::{
     FENCED, START, THINK, UNFENCED, boot, cib, switch, target, wait, with_switch,
 };
+use crate::common::faulty::Fault;
+use crate::common::suite::Suite;
 use crate::pair::Pair;
 use crate::{SLACK, tell};
 

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use crate::cluster::host;
 use crate::common::document::{self, Block};
 use crate::common::suite::Suite;
-use crate::pacemaker::host;
 use crate::pair::Pair;
 
 const CHAPTER: &str = "docs/failover.md";

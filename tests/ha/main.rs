@@ -8,6 +8,7 @@
 #[expect(dead_code, reason = "each test program uses a part of the shared helpers")]
 mod common;
 
+mod cluster;
 mod control;
 mod disk;
 mod guide;

@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::cluster::{DEAD, THINK, start};
 use crate::common::suite::Suite;
-use crate::pacemaker::{DEAD, THINK, start};
 use crate::pair::Pair;
-use crate::{SLACK, guide, heartbeat, pacemaker};
+use crate::{SLACK, cluster, guide, heartbeat};
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case("moving: from haresources to Pacemaker", haresources_to_pacemaker);
@@ -35,19 +35,19 @@ fn haresources_to_pacemaker() {
     for which in [0, 1] {
         start(&pair, which, None);
     }
-    pacemaker::await_both(&pair);
+    cluster::await_both(&pair);
     let made = pair.sh(0, &guide::block("/etc/ha.d/haresources |", &pair));
     assert_eq!(made, "");
     // What is special here: the kernel's name, and that nobody is fenced.
     let script = format!(
         "sed -i 's/ fstype=/ node={} fstype=/; s/^property/& stonith-enabled=false/' /etc/ha.d/targets.crm",
-        pacemaker::host()
+        cluster::host()
     );
     pair.sh(0, &script);
     let made = pair.sh(0, "cat /etc/ha.d/targets.crm");
     pair.sh(0, &guide::command("crm configure load update /etc/ha.d/targets.crm", &pair));
     for target in [0, 1] {
-        pair.await_mount(target, target, pacemaker::START);
+        pair.await_mount(target, target, cluster::START);
         let file = format!("{}/file", pair.dir(target));
         assert_eq!(pair.sh(target, &format!("cat {file}")), format!("precious {target}\n"));
     }

@@ -4,13 +4,13 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cluster::{
+    DEAD, FENCED, START, THINK, await_both, boot, cib, host, switch, target, wait, with_switch,
+};
 use crate::common::disk::Observer;
 use crate::common::faulty::Fault;
 use crate::common::program::ended;
 use crate::common::suite::Suite;
-use crate::pacemaker::{
-    DEAD, FENCED, START, THINK, await_both, boot, cib, host, switch, target, wait, with_switch,
-};
 use crate::pair::Pair;
 use crate::{GUARD, SLACK, guide, tell};
 
