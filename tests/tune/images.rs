@@ -85,6 +85,12 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     must("cp", [OsStr::new("--sparse=auto"), from.as_os_str(), to.as_os_str()]);
 }
 
+/// Overwrites bytes.
+pub(crate) fn patch(image: &Path, offset: u64, bytes: &[u8]) {
+    let file = fs::OpenOptions::new().write(true).open(image).expect("open");
+    file.write_all_at(bytes, offset).expect("write");
+}
+
 /// Writes an image, leaving holes where it is zero.
 pub(crate) fn write_sparse(path: &Path, bytes: &[u8]) {
     let file = fs::File::create(path).expect("create");

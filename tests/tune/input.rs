@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::common::suite::Suite;
 use crate::images::{
-    assert_clean, copy, differences, folder, header, mke2fs, mke2fs_filled, mmptune, must, run,
-    tune2fs,
+    assert_clean, copy, differences, folder, header, mke2fs, mke2fs_filled, mmptune, must, patch,
+    run, tune2fs,
 };
 
 pub(crate) fn cases(suite: &mut Suite) {
@@ -162,28 +162,24 @@ fn damage_is_left_to_e2fsck() {
     let folder = folder();
     let image = folder.path().join("image");
     let made = || mke2fs(&image, "-t ext4 -b 1024", "16M").expect("mke2fs");
-    let poke = |offset: u64, byte: u8| {
-        use std::os::unix::fs::FileExt;
-        let file = std::fs::OpenOptions::new().write(true).open(&image).expect("open");
-        file.write_all_at(&[byte], offset).expect("write");
-    };
+    let poke = |offset: u64| patch(&image, offset, &[0x55]);
     made();
     let bitmap = {
         let text = must("dumpe2fs", [&image]);
         let rest = text.split("Block bitmap at ").nth(1).expect("a bitmap").to_owned();
         rest.split([' ', ',']).next().and_then(|n| n.parse::<u64>().ok()).expect("a number")
     };
-    poke(bitmap * 1024 + 1023, 0x55);
+    poke(bitmap * 1024 + 1023);
     refused(&image, "-O mmp", 1, "wrong checksum");
     made();
-    poke(2 * 1024 + 0x0C, 0x55);
+    poke(2 * 1024 + 0x0C);
     refused(&image, "-O mmp", 1, "the descriptor of group 0 has a wrong checksum");
     made();
-    poke(1024 + 0x20, 0x55);
+    poke(1024 + 0x20);
     refused(&image, "-O mmp", 2, "superblock checksum does not match");
     // Without checksums the numbers must fit together.
     mke2fs(&image, "-t ext4 -b 1024 -O ^metadata_csum,^uninit_bg", "16M").expect("mke2fs");
-    poke(2 * 1024 + 0x0C, 0x55);
+    poke(2 * 1024 + 0x0C);
     refused(&image, "-O mmp", 1, "free clusters");
 }
 
@@ -191,15 +187,11 @@ fn damage_is_left_to_e2fsck() {
 fn a_lost_mmp_block_does_not_leak() {
     let folder = folder();
     let image = folder.path().join("image");
-    let scribble = |block: u64, size: u64| {
-        use std::os::unix::fs::FileExt;
-        let file = std::fs::OpenOptions::new().write(true).open(&image).expect("open");
-        file.write_all_at(&[0x77; 1024], block * size).expect("write");
-    };
+    let scribble = || patch(&image, header(&image, "MMP block number") * 1024, &[0x77; 1024]);
     mke2fs(&image, "-t ext4 -b 1024", "32M").expect("mke2fs");
     let free = header(&image, "Free blocks");
     assert_eq!(mmptune("-O mmp", &image).code, 0);
-    scribble(header(&image, "MMP block number"), 1024);
+    scribble();
     refused(&image, "-O ^mmp", 1, "--no-guard goes on");
     let ended = mmptune("--no-guard -O ^mmp", &image);
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -208,7 +200,7 @@ fn a_lost_mmp_block_does_not_leak() {
 
     // tune2fs lets it leak.
     assert_eq!(mmptune("-O mmp", &image).code, 0);
-    scribble(header(&image, "MMP block number"), 1024);
+    scribble();
     tune2fs("-f -O ^mmp", &image);
     assert_ne!(
         run("e2fsck", [OsStr::new("-fn"), image.as_os_str()]).code,
@@ -220,11 +212,7 @@ fn a_lost_mmp_block_does_not_leak() {
     mke2fs(&image, "-t ext4 -b 1024 -O ^metadata_csum", "32M").expect("mke2fs");
     assert_eq!(mmptune("-O mmp", &image).code, 0);
     let other = header(&image, "MMP block number") - 1;
-    {
-        use std::os::unix::fs::FileExt;
-        let file = std::fs::OpenOptions::new().write(true).open(&image).expect("open");
-        file.write_all_at(&other.to_le_bytes(), 1024 + 0x168).expect("write");
-    }
+    patch(&image, 1024 + 0x168, &other.to_le_bytes());
     for arguments in ["--no-guard -O ^mmp", "--no-guard -f -E clear_mmp"] {
         let before = folder.path().join("before");
         copy(&image, &before);
@@ -304,14 +292,12 @@ fn a_dry_run_changes_nothing() {
 /// An MMP block that cannot be one is refused alike by a dry run and in earnest, and e2fsck, which
 /// the message names, puts it right.
 fn an_mmp_block_where_none_can_be() {
-    use std::os::unix::fs::FileExt;
     let folder = folder();
     let image = folder.path().join("image");
     mke2fs(&image, "-t ext4 -b 1024 -O ^metadata_csum", "16M").expect("mke2fs");
     assert_eq!(mmptune("-O mmp", &image).code, 0);
     for number in [0u64, u64::MAX, 1, 16384] {
-        let file = std::fs::OpenOptions::new().write(true).open(&image).expect("open");
-        file.write_all_at(&number.to_le_bytes(), 1024 + 0x168).expect("write");
+        patch(&image, 1024 + 0x168, &number.to_le_bytes());
         let words = format!("MMP block number {number} is none of 2 to 16383; repair it from a");
         for arguments in ["-n -O ^mmp", "-O ^mmp", "--no-guard -O ^mmp", "-f -E clear_mmp"] {
             refused(&image, arguments, 1, &words);
