@@ -13,8 +13,7 @@ pub(crate) const NO_FAULTS: Faults =
     Faults { starts: 2, crashes: 0, failures: 0, stops: 0, pauses: 0 };
 
 /// Steps of 5.625 s: two to the guard interval of 11 s, and to the 11.25 s after which a block is
-/// stale.
-/// No limit to any delay.
+/// stale. No limit to any delay.
 pub(crate) fn rules(nodes: &[Kind]) -> Rules {
     Rules {
         nodes: nodes.to_vec(),
