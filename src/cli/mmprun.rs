@@ -12,19 +12,17 @@ use nix::sys::signal::Signal;
 
 use super::common::{duration, resolve_all, run};
 use crate::daemon::{
-    Ending, Fence, Guard, Guardian, Happening, HolderOptions, Log, Message, News, Realtime,
-    Supervisor, called_as_guardian, now,
+    Ending, Fence, Guard, Guardian, Happening, HolderOptions, LAST_WAIT, Log, Message, News,
+    Realtime, Supervisor, called_as_guardian, now,
 };
 use crate::device::{Plain, shown};
 use crate::protocol::{Instant, Refusal};
 use crate::report::exit::{RUN_CANNOT_EXECUTE, RUN_LOST, RUN_NOT_FOUND, RUN_REFUSED, RUN_TROUBLE};
-use crate::report::{Progress, describe_expired, describe_notice};
+use crate::report::{Progress, describe_expired, describe_left, describe_notice};
 
 const NAME: &str = "mmprun";
 /// How often the block is rewritten.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long a device that does not answer is waited for at the end.
-const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Passed on to the command.
 const PASSED_ON: [Signal; 6] = [
@@ -144,7 +142,7 @@ impl Running<'_> {
             if leave_at.is_some_and(|at| at <= instant) {
                 for (path, _) in self.devices.iter().zip(&self.ended).filter(|(_, ended)| !**ended)
                 {
-                    self.log.say(format!("{}: does not answer; left as it is", shown(path)));
+                    self.log.say(describe_left(path));
                 }
                 return Ok(RUN_LOST);
             }
@@ -219,7 +217,7 @@ impl Running<'_> {
     fn hear(&mut self, index: usize, news: News) {
         let path = &self.devices[index];
         match news {
-            News::Waiting(sentence) => self.log.say(format!("{}: {sentence}", shown(path))),
+            News::Remark(sentence) => self.log.say(format!("{}: {sentence}", shown(path))),
             News::Notice(notice) => self.log.say(describe_notice(path, &notice)),
             News::Held => {
                 self.held += 1;

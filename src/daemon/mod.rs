@@ -30,8 +30,8 @@ pub use drive::{BlockIo, Driver, Step, drive, drive_until};
 pub use fsck::{FsckHold, Left, NotHeld, NotReleased, Unmarked};
 pub use guardian::{Fence, Guard, Guardian, Message, called as called_as_guardian};
 pub use hold::{
-    Durations, Ending, Happening, HolderOptions, News, OnLoss, STATUS_DIR, Stage, StatusSocket,
-    Supervisor, Vital, ask_status,
+    Durations, Ending, Happening, HolderOptions, LAST_WAIT, News, OnLoss, STATUS_DIR, Stage,
+    StatusSocket, Supervisor, Vital, ask_status,
 };
 pub use identity::{node_name, our_names, random};
 pub use lifeline::survive;

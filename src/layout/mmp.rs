@@ -231,6 +231,17 @@ impl MmpBlock {
         !a.is_empty() && a.eq_ignore_ascii_case(&b)
     }
 
+    /// Whether the writer's host name is `node` as a kernel writes it: cut to the field, the last
+    /// byte of which is a NUL where the writer cared.
+    pub fn has_nodename(&self, node: &[u8]) -> bool {
+        is_cut_from(self.nodename().0, node, OFFSET_BDEVNAME - OFFSET_NODENAME)
+    }
+
+    /// The same of its name for the device.
+    pub fn has_bdevname(&self, device: &[u8]) -> bool {
+        is_cut_from(self.bdevname().0, device, OFFSET_CHECK_INTERVAL - OFFSET_BDEVNAME)
+    }
+
     /// `mmp_bdevname`: what the writer calls the device.
     pub fn bdevname(&self) -> Escaped<'_> {
         Escaped::field(&self.raw[OFFSET_BDEVNAME..OFFSET_CHECK_INTERVAL])
@@ -282,6 +293,10 @@ impl MmpBlock {
         LittleEndian::write_u16(&mut self.raw[OFFSET_CHECK_INTERVAL..], seconds);
         self
     }
+}
+
+fn is_cut_from(text: &[u8], name: &[u8], size: usize) -> bool {
+    text == &name[..name.len().min(text.len().max(size - 1))]
 }
 
 impl PartialEq for MmpBlock {
@@ -339,8 +354,13 @@ mod tests {
         let named = block().with_names(&Names::new(b"oss1.example.org", b"sdb"));
         assert!(named.is_by_node(b"oss1") && !named.is_by_node(b"oss1.example.com"));
         assert!(!block().with_names(&Names::new(b"", b"")).is_by_node(b""));
-        let long = [b'x'; 64];
-        assert!(block().with_names(&Names::new(&long, b"")).is_by_node(&long[..63]));
+        let long = [b'x'; 65];
+        let cut = block().with_names(&Names::new(&long, b"sdb"));
+        assert!(cut.is_by_node(&long[..63]));
+        assert!(cut.has_nodename(&long) && cut.has_bdevname(b"sdb") && !cut.has_bdevname(b"sdb1"));
+        let full = MmpBlock { raw: [b'x'; MMP_SIZE] };
+        assert!(full.has_nodename(&long) && full.has_nodename(&long[..64]));
+        assert!(!full.has_nodename(&long[..63]) && !full.has_nodename(b""));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub use output::{complain, emit, replace};
 pub use progress::{Narrator, Progress, ProgressLine};
 pub use status::{DurationsFields, StatusFields, status_metrics, status_table};
 pub use words::{
-    Holder, date, describe_expired, describe_found, describe_hung, describe_loss, describe_notice,
-    describe_refusal, describe_verdict, mmp_lines, seconds_text, state_word, verdict_word,
+    Holder, date, describe_expired, describe_found, describe_hung, describe_left, describe_loss,
+    describe_notice, describe_refusal, describe_verdict, mmp_lines, seconds_text, state_word,
+    verdict_word,
 };

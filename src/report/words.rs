@@ -217,6 +217,11 @@ pub fn describe_expired(path: &Path) -> String {
     format!("{}: lost: no heartbeat has ended and the lease has run out", shown(path))
 }
 
+/// A device whose holder ends without it.
+pub fn describe_left(path: &Path) -> String {
+    format!("{}: does not answer; left as it is", shown(path))
+}
+
 /// Who is seen to have a lost device; `found` is the block where it is not ours.
 pub fn describe_found(found: Option<&MmpBlock>) -> String {
     match found {

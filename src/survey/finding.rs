@@ -248,14 +248,9 @@ fn of_mount(path: &Path, state: &State, filesystem: &FileSystem, node: &[u8]) ->
     Some(finding(kind, path, &text))
 }
 
-/// Whether the block bears this machine's name and this device's, as the kernel writes them: cut to
-/// the field, the last byte of which is a NUL where the writer cared.
+/// Whether the block bears this machine's name and this device's.
 fn is_ours(block: &MmpBlock, filesystem: &FileSystem, node: &[u8]) -> bool {
-    let begins = |field: &[u8], name: &[u8], size: usize| {
-        field == &name[..name.len().min(field.len().max(size - 1))]
-    };
-    let device = filesystem.kernel_name.as_bytes();
-    begins(block.nodename().0, node, 64) && begins(block.bdevname().0, device, 32)
+    block.has_nodename(node) && block.has_bdevname(filesystem.kernel_name.as_bytes())
 }
 
 /// Whether it is set up for the day of a failover.

@@ -51,7 +51,7 @@ fn ticks() {
     while held < images.len() {
         match supervisor.next(None).expect("next") {
             Happening::News(_, News::Held) => held += 1,
-            Happening::News(_, News::Waiting(_)) => {}
+            Happening::News(_, News::Remark(_)) => {}
             other => panic!("{other:?}"),
         }
     }

@@ -11,16 +11,13 @@ use super::NAME;
 use super::policy::Policy;
 use crate::cli::common::{duration, resolve_all};
 use crate::daemon::{
-    ENDING, Ending, Fence, Guard, Guardian, Happening, HolderOptions, Log, Message, News, Realtime,
-    STATUS_DIR, ServiceManager, StatusSocket, Supervisor, now,
+    ENDING, Ending, Fence, Guard, Guardian, Happening, HolderOptions, LAST_WAIT, Log, Message,
+    News, Realtime, STATUS_DIR, ServiceManager, StatusSocket, Supervisor, now,
 };
 use crate::device::{Plain, shown};
 use crate::protocol::{Instant, Refusal};
 use crate::report::exit::{DONE, REFUSED, TROUBLE};
-use crate::report::{Progress, describe_expired, describe_notice};
-
-/// How long a device that does not answer is waited for at the end.
-const LAST_WAIT: Duration = Duration::from_secs(5);
+use crate::report::{Progress, describe_expired, describe_left, describe_notice};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -143,8 +140,7 @@ impl Holding {
             let instant = now().instant;
             if self.leaving.is_some_and(|until| until <= instant) {
                 for device in self.devices.iter().filter(|device| !device.ended) {
-                    self.log
-                        .say(format!("{}: does not answer; left as it is", shown(&device.path)));
+                    self.log.say(describe_left(&device.path));
                 }
                 self.worst = self.worst.max(REFUSED);
                 break;
@@ -189,7 +185,7 @@ impl Holding {
     fn hear(&mut self, index: usize, news: News) {
         let path = self.devices[index].path.clone();
         match news {
-            News::Waiting(sentence) => {
+            News::Remark(sentence) => {
                 self.manager.status(&format!("{}: {sentence}", shown(&path)));
                 self.log.say(format!("{}: {sentence}", shown(&path)));
             }

@@ -100,7 +100,7 @@ impl Holder {
             Ok(writer) => writer,
             Err(error) if error.is_busy() && now().instant < self.patience => {
                 if !std::mem::replace(&mut self.told_busy, true) {
-                    self.tell.say(News::Waiting(format!("{error}; waiting for it")));
+                    self.tell.say(News::Remark(format!("{error}; waiting for it")));
                 }
                 let until = now().instant + POLL;
                 return Ok((Stage::Opening, Some(Wait { until, heed_stop: true })));
@@ -111,7 +111,7 @@ impl Holder {
         if device.device().is_cached() {
             let warning = "the file system below this image cannot do O_DIRECT; do not share it \
                            between machines";
-            self.tell.say(News::Waiting(warning.to_owned()));
+            self.tell.say(News::Remark(warning.to_owned()));
         }
         let claim = Claim::new(ClaimRequest {
             update_interval: device.area().update_interval,
@@ -133,7 +133,7 @@ impl Holder {
                 line.show(claim.phase(), instant);
             }
             if let Some(sentence) = narrator.line(claim.phase(), instant) {
-                tell.say(News::Waiting(sentence));
+                tell.say(News::Remark(sentence));
             }
             ControlFlow::<Infallible>::Continue(())
         });

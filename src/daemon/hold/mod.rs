@@ -16,5 +16,5 @@ pub use holder::HolderOptions;
 pub use news::{Ending, News};
 pub use on_loss::OnLoss;
 pub use status::{STATUS_DIR, StatusSocket, ask_status};
-pub use supervisor::{Happening, Supervisor};
+pub use supervisor::{Happening, LAST_WAIT, Supervisor};
 pub use vital::{Durations, Stage, Vital};

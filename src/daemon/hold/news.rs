@@ -14,8 +14,8 @@ use crate::report::{describe_found, describe_loss, describe_refusal};
 /// What a holder tells its supervisor.
 #[derive(Debug)]
 pub enum News {
-    /// Waits for something: a sentence for the log.
-    Waiting(String),
+    /// A sentence for the log: what is waited for, or a warning.
+    Remark(String),
     /// The device is ours; the first heartbeat is on the disk.
     Held,
     /// Something was seen and dealt with.

@@ -23,6 +23,8 @@ use crate::daemon::wake::{Bell, wait_for};
 use crate::protocol::Instant;
 use crate::report::Progress;
 
+/// How long a program waits at its end for a device that does not answer.
+pub const LAST_WAIT: Duration = Duration::from_secs(5);
 /// News that may lie unheard; made beforehand, so that telling some allocates nothing.
 const NEWS: usize = 256;
 /// How often the guardian is told of the leases.
@@ -176,7 +178,7 @@ impl Supervisor {
                         self.tell_at = instant;
                         self.tell_guardian(instant);
                     }
-                    News::Waiting(_) | News::Notice(_) => {}
+                    News::Remark(_) | News::Notice(_) => {}
                 }
                 return Ok(Happening::News(index, news));
             }

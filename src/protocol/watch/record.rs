@@ -187,7 +187,7 @@ impl Record {
             self.intervals.truncate(HISTORY - 1);
             self.intervals.push_front(now.instant.since(before.since));
         }
-        let foreign = active && !self.is_ours(&block);
+        let foreign = active && !block.has_nodename(&self.node);
         self.foreign_since = foreign.then(|| self.foreign_since.unwrap_or(now.instant));
         self.standing = Some(Standing { block, since: now.instant, alive });
     }
@@ -205,12 +205,6 @@ impl Record {
     fn clock(&mut self, ahead: i64) {
         let wrong = ahead.unsigned_abs() > SKEW;
         self.skew = wrong.then(|| (ahead, self.skew.is_some()));
-    }
-
-    fn is_ours(&self, block: &MmpBlock) -> bool {
-        let name = block.nodename().0;
-        // The field holds 64 bytes, the last of them a NUL where the writer cared.
-        name == &self.node[..self.node.len().min(name.len().max(63))]
     }
 
     pub(super) fn writes_here(&self) -> bool {
