@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +19,9 @@ pub(crate) struct Reply {
     pub(crate) said: String,
     pub(crate) took: Duration,
 }
+
+/// How long any command is given: one whose machine starves is a failure, not a run without end.
+const ANSWER: Duration = Duration::from_secs(300);
 
 type Waiting = Arc<Mutex<HashMap<u32, Sender<(i32, String)>>>>;
 
@@ -72,7 +75,7 @@ impl Node {
         Node { name, machine: Mutex::new(machine), line, waiting }
     }
 
-    /// Runs a shell command there; code -1 if the machine is gone before the answer.
+    /// Runs a shell command there; code -1 if the machine is gone before the answer, or gives none.
     pub(crate) fn run(&self, command: &str) -> Reply {
         let (sender, answer) = channel();
         let began = Instant::now();
@@ -85,7 +88,10 @@ impl Node {
                 self.waiting.lock().expect("lock").remove(number);
             }
         }
-        let (code, said) = answer.recv().unwrap_or((-1, String::new()));
+        let (code, said) = answer.recv_timeout(ANSWER).unwrap_or_else(|error| match error {
+            RecvTimeoutError::Timeout => (-1, format!("no answer within {} s", ANSWER.as_secs())),
+            RecvTimeoutError::Disconnected => (-1, String::new()),
+        });
         Reply { code, said, took: began.elapsed() }
     }
 
