@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::common::image::Image;
-use super::common::program::{Ended, Running, command, ended, run, tool};
+use super::common::program::{Ended, Running, assert_ended, command, ended, run, tool};
 use super::common::schema;
 use super::common::suite::Suite;
 
@@ -295,6 +295,12 @@ fn health() {
     fs::remove_file(&file).expect("remove");
     let said = run("mmpcheck", &["--health", "--lustre-health", name, image.name()]);
     assert_eq!((said.code, said.out.as_str()), (2, ""), "{}", said.err);
+    // What cannot be looked at is not well.
+    for missing in ["/nonexistent", name] {
+        let said = run("mmpcheck", &["--health", image.name(), missing]);
+        assert_ended(&said, 2, &["cannot tell whether all is well: ", missing]);
+        assert_eq!(said.out, "");
+    }
     // A pipe that nobody writes hangs as a file of Lustre's may.
     tool("mkfifo", &[name]);
     let said = run("mmpcheck", &["--health", "--lustre-health", name, image.name()]);

@@ -1,19 +1,27 @@
 //! Names on a disk that would break what shows them: in `mmpcheck --all` and `mmpd watch`, in every
 //! form.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 
 use mmp::layout::Escaped;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::common::hostile::{assert_harmless, images, spoil};
 use super::common::image::Image;
 use super::common::loops::Loop;
-use super::common::program::{Ended, assert_ended, run};
+use super::common::program::{Ended, assert_ended, ended, run, tool};
 use super::common::schema;
 use super::common::suite::Suite;
 use super::forms::{nagios, parsed};
+
+/// Who may open no device.
+const NOBODY: u32 = 65534;
 
 pub(super) fn cases(suite: &mut Suite) {
     suite.case("hostile/every_form_of_all", every_form_of_all);
@@ -89,6 +97,15 @@ fn unseen() {
             assert_ended(&ended, 2, &["cannot start: /proc/"]);
         }
     }
+    // Nor where none may be opened.
+    let folder = TempDir::new().expect("folder");
+    let copied = folder.path().join("mmpcheck");
+    tool("cp", &[Path::new(mmpcheck), &copied]);
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("chmod");
+    let ended = ended(Command::new(copied).arg("--health").uid(NOBODY).gid(NOBODY));
+    let words = ["cannot tell whether all is well: ", "cannot open: Permission denied"];
+    assert_ended(&ended, 2, &words);
+    assert_eq!(ended.out, "");
 }
 
 /// A row for each device, then sentences, and no line that a disk has made.

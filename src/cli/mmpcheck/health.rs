@@ -21,8 +21,13 @@ const LUSTRE: [&str; 2] = ["/sys/fs/lustre/health_check", "/proc/fs/lustre/healt
 const LONGEST: u64 = 64 * 1024;
 
 /// A line for each device that has something critical, and each that Lustre reports; then
-/// `healthy` or `NOT HEALTHY`. `lustre` overrules where Lustre's file is.
-pub(super) fn text(devices: &[Surveyed], lustre: Option<&Path>) -> anyhow::Result<(String, u8)> {
+/// `healthy` or `NOT HEALTHY`. `lustre` overrules where Lustre's file is. Fails where nothing is
+/// wrong and nothing can be told of a device that was `named`, or of any.
+pub(super) fn text(
+    devices: &[Surveyed],
+    named: bool,
+    lustre: Option<&Path>,
+) -> anyhow::Result<(String, u8)> {
     let mut lines = Vec::new();
     for finding in devices.iter().flat_map(|device| &device.findings) {
         if finding.kind.severity == Severity::Critical {
@@ -42,6 +47,9 @@ pub(super) fn text(devices: &[Surveyed], lustre: Option<&Path>) -> anyhow::Resul
             }
         }
     }
+    if let (true, Some(why)) = (healthy, untold(devices, named)) {
+        bail!("cannot tell whether all is well: {why}");
+    }
     let mut text = String::new();
     for line in &lines {
         // Writing to a String cannot fail.
@@ -49,6 +57,19 @@ pub(super) fn text(devices: &[Surveyed], lustre: Option<&Path>) -> anyhow::Resul
     }
     text += if healthy { "healthy\n" } else { "NOT HEALTHY\n" };
     Ok((text, if healthy { DONE } else { REFUSED }))
+}
+
+/// What keeps `healthy` from being known: a device that was named and cannot be looked at, or that
+/// none can. Of all that a machine has, one may well be nobody's to open.
+fn untold(devices: &[Surveyed], named: bool) -> Option<&str> {
+    let untold: Vec<_> = devices
+        .iter()
+        .filter_map(|device| {
+            device.findings.iter().find(|finding| finding.kind.severity == Severity::Unknown)
+        })
+        .collect();
+    let blind = named || untold.len() == devices.len();
+    untold.first().filter(|_| blind).map(|finding| finding.sentence.as_str())
 }
 
 /// Lustre may hang too.

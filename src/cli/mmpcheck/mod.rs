@@ -35,8 +35,9 @@ Exit status:
   1  in use or not safe, or something was found; with --nagios: warning
   2  could not tell, or wrong usage; with --nagios: critical
   3  with --nagios only: unknown
-Of several devices the worst counts. Only what is critical counts with
---health, and with --prometheus only whether the metrics could be written.";
+Of several devices the worst counts. With --health only what is critical counts,
+and 2 is that nothing can be told of a device that was named, or of any; with
+--prometheus only whether the metrics could be written.";
 
 /// Tells whether devices may be mounted: reads the MMP block and, unless it is clean, watches for
 /// the guard interval whether somebody rewrites it.

@@ -26,7 +26,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let devices = look_at_all(&paths, limits).context("cannot look")?;
     let (text, code) = match () {
         () if arguments.nagios => nagios::line(&devices),
-        () if arguments.health => health::text(&devices, arguments.lustre_health.as_deref())?,
+        () if arguments.health => {
+            health::text(&devices, named, arguments.lustre_health.as_deref())?
+        }
         () if arguments.prometheus => (prometheus::metrics(&devices).to_string(), DONE),
         () if arguments.json => {
             let entries = devices.iter().map(|device| json::fields(device, exit_code(device)));
