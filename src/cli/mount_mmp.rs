@@ -1,6 +1,6 @@
 //! `mount.mmp`: the mount helper.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -86,7 +86,7 @@ fn try_mount(arguments: Arguments) -> Result<u8, MountError> {
         read_only: arguments.read_only,
         read_write: arguments.read_write,
     };
-    let options = arguments.options.join(std::ffi::OsStr::new(","));
+    let options = arguments.options.join(OsStr::new(","));
     let request = Request {
         spec: arguments.spec,
         dir: arguments.dir,

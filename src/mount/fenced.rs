@@ -1,15 +1,15 @@
 //! The evidence that the node which a block names was fenced after it wrote it.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
-
-use nix::sys::signal::Signal;
 
 use crate::daemon::now;
 use crate::device::Plain;
 use crate::layout::MmpBlock;
+use crate::report::date;
 
 /// What tells Pacemaker's fencing history.
 const STONITH_ADMIN: &str = "/usr/sbin/stonith_admin";
@@ -40,8 +40,8 @@ impl fmt::Display for NoProof {
             NoProof::History(why) => write!(f, "cannot read the fencing history: {why}"),
             NoProof::Never => f.write_str("the cluster knows of no fencing of it"),
             NoProof::Before { fenced } => {
-                let date = crate::report::date(*fenced);
-                write!(f, "it was fenced at {date}, before it last wrote")
+                let at = date(*fenced);
+                write!(f, "it was fenced at {at}, before it last wrote")
             }
         }
     }
@@ -72,7 +72,7 @@ fn judge(written: u64, fenced: u64, now: u64) -> Result<u64, NoProof> {
 
 /// When a node was last fenced with success.
 fn history(node: &str) -> Result<u64, NoProof> {
-    let failed = |error: std::io::Error| NoProof::History(Plain(&error).to_string());
+    let failed = |error: io::Error| NoProof::History(Plain(&error).to_string());
     let mut child = Command::new(STONITH_ADMIN)
         .args(["--history", node, "--quiet"])
         .stdin(Stdio::null())
@@ -84,11 +84,11 @@ fn history(node: &str) -> Result<u64, NoProof> {
     let status = loop {
         match child.try_wait().map_err(failed)? {
             Some(status) => break status,
-            None if now().instant < end => std::thread::sleep(POLL),
+            None if now().instant < end => thread::sleep(POLL),
             None => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(NoProof::History(format!("no answer ({})", Signal::SIGKILL)));
+                return Err(NoProof::History("no answer (SIGKILL)".to_owned()));
             }
         }
     };

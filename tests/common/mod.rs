@@ -1,5 +1,5 @@
-//! What the test programs share: what a test needs, images, devices, running programs, namespaces,
-//! and an outside view of a disk.
+//! What the test programs share: what a test needs, images, devices, disks that fail, running
+//! programs, namespaces, documents, and an outside view of a disk.
 
 use std::time::Duration;
 

@@ -49,7 +49,7 @@ fn vanish(image: &Image, device: &Loop) {
 }
 
 fn main() -> std::process::ExitCode {
-    let needs = [Need::Root, Need::E2fsprogs, Need::LoopDevices, Need::KernelExt4];
+    let needs = [Need::Root, Need::E2fsprogs, Need::LoopDevices, Need::KernelExt4, Need::Fuse];
     let mut suite = Suite::new(&needs);
     // The longest begins first.
     isolation::cases(&mut suite);
