@@ -13,8 +13,9 @@ use crate::daemon::{now, uptime};
 use crate::protocol::{Beat, Instant};
 use crate::report::replace;
 
-/// What the last monitor left; nothing where there was none, or where it cannot be read. From
-/// another boot it is of a sequence that no block has any more.
+/// What the last monitor left; nothing where there was none, or where it cannot be read. It may be
+/// of another mount, or of another boot, and of a sequence that has come again: kernels count from 1.
+/// What the block promises by its own time is waited for all the same.
 pub fn recall(path: &Path) -> Option<Beat> {
     // No more than such a line has.
     let line = fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() < 64);

@@ -17,6 +17,9 @@ use crate::layout::Escaped;
 /// What is mounted in this mount namespace.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
+/// The kernel's block devices.
+const SYSFS: &str = "/sys/block";
+
 /// Where, and as what, a block device is mounted in this mount namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountPoint {
@@ -124,14 +127,18 @@ pub(super) fn of_block_device(path: &Path) -> String {
 
 /// Says which loop device is bound to an image, if one is.
 pub(super) fn of_image(device: u64, inode: u64) -> Option<String> {
-    let entries = fs::read_dir("/sys/block").ok()?;
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        if !name.as_bytes().starts_with(b"loop") || !entry.path().join("loop").exists() {
+    let (folder, seen) = match fs::read_dir(SYSFS) {
+        Ok(folder) => (folder, true),
+        // Hidden, as in a chroot: the devices themselves tell.
+        Err(_) => (fs::read_dir("/dev").ok()?, false),
+    };
+    for name in folder.flatten().map(|entry| entry.file_name()) {
+        let sysfs = Path::new(SYSFS).join(&name);
+        if !name.as_bytes().starts_with(b"loop") || (seen && !sysfs.join("loop").exists()) {
             continue;
         }
         let path = Path::new("/dev").join(&name);
-        if bound_to(&path, &entry.path()) != Some((device, inode)) {
+        if bound_to(&path, &sysfs) != Some((device, inode)) {
             continue;
         }
         let number = device_number(&path).unwrap_or(0);

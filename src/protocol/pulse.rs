@@ -347,6 +347,9 @@ mod tests {
             (beat(7, 997), 990, 0, 3),
             // The clock was set back, and nothing is known of the promise.
             (beat(7, 990), 990, -500, 10),
+            // Another mount's, whose sequence has come again.
+            (beat(7, 100), 1000, 0, 10),
+            (beat(7, 100), 998, 0, 8),
             // Another mount's, or another boot's.
             (beat(6, 990), 990, 0, 6),
             (beat(7, 2000), 990, 0, 6),

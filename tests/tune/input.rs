@@ -223,7 +223,8 @@ fn a_lost_mmp_block_does_not_leak() {
     }
 }
 
-/// A device in use here is refused whatever is asked for, and says who has it.
+/// A device in use here is refused whatever is asked for, and says who has it; where sysfs is hidden,
+/// as in a chroot, too.
 fn a_device_in_use_here() {
     let folder = folder();
     let (image, dir) = (folder.path().join("image"), folder.path().join("dir"));
@@ -231,15 +232,16 @@ fn a_device_in_use_here() {
     std::fs::create_dir(&dir).expect("mkdir");
     // In a mount namespace of its own, so that nobody else's can keep it mounted.
     let script = "mount -o loop \"$1\" \"$2\" || exit 99; d=$(findmnt -no SOURCE \"$2\"); \
+                  for s in shown hidden; do [ $s = shown ] || mount -t tmpfs none /sys; \
                   for o in -Ommp -O^mmp; do for i in $d \"$1\"; do \
-                  \"$0\" -f $o $i; echo $?; done; done 2>&1; umount \"$2\"";
+                  \"$0\" -f $o $i; echo $?; done; done; done 2>&1; umount \"$2\"";
     let program = OsStr::new(env!("CARGO_BIN_EXE_mmptune"));
     let arguments = ["-m", "sh", "-c", script].map(OsStr::new).into_iter();
     let ended = run("unshare", arguments.chain([program, image.as_os_str(), dir.as_os_str()]));
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(ended.out.lines().filter(|line| *line == "1").count(), 4, "{ended:?}");
-    assert_eq!(ended.out.matches("is in use on this machine").count(), 4, "{ended:?}");
-    assert_eq!(ended.out.matches("mounted on").count(), 4, "{ended:?}");
+    assert_eq!(ended.out.lines().filter(|line| *line == "1").count(), 8, "{ended:?}");
+    assert_eq!(ended.out.matches("is in use on this machine").count(), 8, "{ended:?}");
+    assert_eq!(ended.out.matches("mounted on").count(), 8, "{ended:?}");
 }
 
 fn an_image_cut_short() {
