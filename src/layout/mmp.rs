@@ -22,6 +22,8 @@ const OFFSET_TIME: usize = 0x008;
 const OFFSET_NODENAME: usize = 0x010;
 const OFFSET_BDEVNAME: usize = 0x050;
 const OFFSET_CHECK_INTERVAL: usize = 0x070;
+const NODENAME_SIZE: usize = OFFSET_BDEVNAME - OFFSET_NODENAME;
+const BDEVNAME_SIZE: usize = OFFSET_CHECK_INTERVAL - OFFSET_BDEVNAME;
 const OFFSET_CHECKSUM: usize = 0x3FC;
 
 /// `mmp_seq`, by what it means.
@@ -86,8 +88,8 @@ impl fmt::Display for Sequence {
 /// Who writes a block: `mmp_nodename` and `mmp_bdevname`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Names {
-    nodename: [u8; 64],
-    bdevname: [u8; 32],
+    nodename: [u8; NODENAME_SIZE],
+    bdevname: [u8; BDEVNAME_SIZE],
 }
 
 impl Names {
@@ -95,8 +97,8 @@ impl Names {
     pub fn new(nodename: &[u8], bdevname: &[u8]) -> Self {
         fn field<const N: usize>(text: &[u8]) -> [u8; N] {
             let mut field = [0; N];
-            let len = text.len().min(N - 1);
-            field[..len].copy_from_slice(&text[..len]);
+            let text = cut::<N>(text);
+            field[..text.len()].copy_from_slice(text);
             field
         }
         Names { nodename: field(nodename), bdevname: field(bdevname) }
@@ -213,17 +215,15 @@ impl MmpBlock {
     /// Whether it bears these names. What follows a name's final NUL does not count: kernels leave
     /// there what was there.
     pub fn is_by(&self, names: &Names) -> bool {
-        self.nodename() == Escaped::field(&names.nodename)
-            && self.bdevname() == Escaped::field(&names.bdevname)
+        self.has_nodename(Escaped::field(&names.nodename).0)
+            && self.has_bdevname(Escaped::field(&names.bdevname).0)
     }
 
     /// Whether `node` wrote it: the same host name, or the same up to the first dot where one of the
     /// two has no domain. Case does not matter.
     pub fn is_by_node(&self, node: &[u8]) -> bool {
         let short = |name: &[u8]| name.split(|b| *b == b'.').next().unwrap_or_default().to_vec();
-        let known = self.nodename().0;
-        // The field holds no more.
-        let node = &node[..node.len().min(OFFSET_BDEVNAME - OFFSET_NODENAME)];
+        let (known, node) = (cut::<NODENAME_SIZE>(self.nodename().0), cut::<NODENAME_SIZE>(node));
         let (a, b) = match known.contains(&b'.') && node.contains(&b'.') {
             true => (known.to_vec(), node.to_vec()),
             false => (short(known), short(node)),
@@ -231,15 +231,15 @@ impl MmpBlock {
         !a.is_empty() && a.eq_ignore_ascii_case(&b)
     }
 
-    /// Whether the writer's host name is `node` as a kernel writes it: cut to the field, the last
-    /// byte of which is a NUL where the writer cared.
+    /// Whether the writer's host name is `node`, as far as every writer keeps it: a kernel fills the
+    /// field with a name of 64 bytes, others end it with a NUL.
     pub fn has_nodename(&self, node: &[u8]) -> bool {
-        is_cut_from(self.nodename().0, node, OFFSET_BDEVNAME - OFFSET_NODENAME)
+        cut::<NODENAME_SIZE>(self.nodename().0) == cut::<NODENAME_SIZE>(node)
     }
 
     /// The same of its name for the device.
     pub fn has_bdevname(&self, device: &[u8]) -> bool {
-        is_cut_from(self.bdevname().0, device, OFFSET_CHECK_INTERVAL - OFFSET_BDEVNAME)
+        cut::<BDEVNAME_SIZE>(self.bdevname().0) == cut::<BDEVNAME_SIZE>(device)
     }
 
     /// `mmp_bdevname`: what the writer calls the device.
@@ -249,7 +249,7 @@ impl MmpBlock {
 
     /// Both of the writer's names.
     pub fn names(&self) -> Names {
-        let mut names = Names { nodename: [0; 64], bdevname: [0; 32] };
+        let mut names = Names { nodename: [0; NODENAME_SIZE], bdevname: [0; BDEVNAME_SIZE] };
         names.nodename.copy_from_slice(&self.raw[OFFSET_NODENAME..OFFSET_BDEVNAME]);
         names.bdevname.copy_from_slice(&self.raw[OFFSET_BDEVNAME..OFFSET_CHECK_INTERVAL]);
         names
@@ -295,8 +295,9 @@ impl MmpBlock {
     }
 }
 
-fn is_cut_from(text: &[u8], name: &[u8], size: usize) -> bool {
-    text == &name[..name.len().min(text.len().max(size - 1))]
+/// What of a name is left in a field of `N` bytes with a final NUL.
+fn cut<const N: usize>(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(N - 1)]
 }
 
 impl PartialEq for MmpBlock {
@@ -359,8 +360,8 @@ mod tests {
         assert!(cut.is_by_node(&long[..63]));
         assert!(cut.has_nodename(&long) && cut.has_bdevname(b"sdb") && !cut.has_bdevname(b"sdb1"));
         let full = MmpBlock { raw: [b'x'; MMP_SIZE] };
-        assert!(full.has_nodename(&long) && full.has_nodename(&long[..64]));
-        assert!(!full.has_nodename(&long[..63]) && !full.has_nodename(b""));
+        assert!(full.is_by(&Names::new(&long[..64], &long)) && full.is_by_node(&long[..64]));
+        assert!(!full.has_nodename(&long[..62]) && !full.has_nodename(b""));
     }
 
     #[test]

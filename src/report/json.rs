@@ -121,8 +121,8 @@ fn checksum_verdict(block: &MmpBlock, checksum: MmpChecksum) -> String {
 pub struct VerdictFields {
     device: String,
     /// `clean`, `stale`, `in use`, `fsck`, `unknown`, `bad checksum`, `bad magic`, `unreadable`,
-    /// `stopped`; `error` where the device could not be looked at, `hung` where it did not answer; of a survey
-    /// also `no mmp`, and `active` where it was not watched to the end.
+    /// `stopped`; `error` where the device could not be looked at, `hung` where it did not answer;
+    /// of a survey also `no mmp`, and `active` where it was not watched to the end.
     state: &'static str,
     safe_to_mount: bool,
     exit_code: u8,
