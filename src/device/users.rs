@@ -17,6 +17,9 @@ use crate::layout::Escaped;
 /// What is mounted in this mount namespace.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
+/// How often a table that does not come to rest is read.
+const READINGS: u32 = 10;
+
 /// The kernel's block devices.
 const SYSFS: &str = "/sys/block";
 
@@ -49,7 +52,20 @@ pub fn mounted_on(dir: &Path) -> io::Result<Option<(u64, MountPoint)>> {
 /// Every mount, with the number of its device. A table that cannot be read is not an empty one:
 /// what is mounted would be taken for stopped.
 pub(super) fn all_mounts() -> io::Result<Vec<(u64, MountPoint)>> {
-    Ok(parse_mountinfo(&read_table(MOUNTS)?, device_number))
+    Ok(parse_mountinfo(&settled(|| read_table(MOUNTS))?, device_number))
+}
+
+/// Reads a table until it is twice the same, or [`READINGS`] times. Kernels before 5.8 leave out a
+/// mount when another ends while they tell the table in pieces.
+fn settled(mut read: impl FnMut() -> io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+    let mut table = read()?;
+    for _ in 1..READINGS {
+        let last = std::mem::replace(&mut table, read()?);
+        if last == table {
+            break;
+        }
+    }
+    Ok(table)
 }
 
 /// Reads a table of the kernel; an error names it.
@@ -189,6 +205,17 @@ mod tests {
         assert!(b.read_only && b.emergency);
         assert!(c.read_only && !c.emergency);
         assert!(!lustre.read_only && lustre.dir == Path::new("/srv/ost0"));
+    }
+
+    #[test]
+    fn a_table_is_taken_once_it_has_settled() {
+        let mut readings = ["a b", "a c", "b c", "b c", "not read"].into_iter();
+        let table = settled(|| Ok(readings.next().expect("one more").into())).expect("read");
+        assert_eq!((table, readings.next()), (b"b c".to_vec(), Some("not read")));
+        let mut count = 0..;
+        let table = settled(|| Ok(vec![count.next().expect("endless")])).expect("read");
+        assert_eq!(table, [9]);
+        assert!(settled(|| Err(io::ErrorKind::NotFound.into())).is_err());
     }
 
     #[test]
