@@ -120,7 +120,7 @@ enum Job {
     #[command(after_long_help = GONE_STATUS)]
     Gone {
         /// Its host name, as it stands in MMP blocks
-        #[arg(value_name = "HOST", value_parser = OsStringValueParser::new().try_map(host))]
+        #[arg(value_name = "HOST", value_parser = OsStringValueParser::new().try_map(named))]
         host: OsString,
         /// All devices it can have
         #[arg(required = true, value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
@@ -131,15 +131,19 @@ enum Job {
     },
 }
 
-/// No host is always gone.
-fn host(name: OsString) -> Result<OsString, &'static str> {
-    if name.is_empty() { Err("a host name is wanted") } else { Ok(name) }
+/// A name with something in it: no host is always gone, and no device could be any that is mounted.
+fn named(name: OsString) -> Result<OsString, &'static str> {
+    if name.is_empty() { Err("it is empty") } else { Ok(name) }
 }
 
 #[derive(Args, Debug)]
 struct Place {
     /// Block device, LABEL=… or UUID=…
-    #[arg(value_name = "DEVICE", value_hint = ValueHint::AnyPath)]
+    #[arg(
+        value_name = "DEVICE",
+        value_hint = ValueHint::AnyPath,
+        value_parser = OsStringValueParser::new().try_map(named),
+    )]
     device: OsString,
     /// Where it is mounted
     #[arg(value_name = "DIR")]

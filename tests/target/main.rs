@@ -115,6 +115,11 @@ fn life() {
     // In a container the kernel's host name is another than the one seen.
     let other = stage.target("monitor", "a", &["--node", "elsewhere"]);
     assert_ended(&other, 1, &["two nodes may be using"]);
+    // A name that a script failed to fill in is not the device of whatever is mounted there.
+    for action in ["status", "stop"] {
+        let unnamed = run("mmptarget", &[action, "", &stage.dir("a")]);
+        assert_ended(&unnamed, 2, &["it is empty"]);
+    }
     for words in [[": unmounted; its MMP block is clean"], [": not mounted"]] {
         assert_ended(&stage.target("stop", "a", &[]), 0, &words);
     }
@@ -343,7 +348,7 @@ fn gone() {
     };
     // A name that a script failed to fill in.
     let unnamed = run("mmptarget", &["gone", "", stage.b.name()]);
-    assert_ended(&unnamed, 2, &["a host name is wanted"]);
+    assert_ended(&unnamed, 2, &["it is empty"]);
     let alive = ask(stage.b.path());
     assert_ended(&alive, 1, &["is not gone", "the MMP block changed within"]);
     // What this machine writes itself is not the other node's doing, be the name the same.
