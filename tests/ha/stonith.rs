@@ -186,6 +186,8 @@ fn timeline(fenced: bool) {
         // The victim's heartbeat goes on until the switch acts.
         pair.crash(which);
         *off.lock().expect("lock") = Some(Instant::now());
+        // No switch answers within the second of that last heartbeat, which would be no proof.
+        thread::sleep(Duration::from_millis(1100));
     };
     let (pair, ()) = with_switch(pair, act, |pair| {
         wait(pair, "it is mounted", START, |pair| pair.has(0, 0) || pair.has(1, 0));
