@@ -3,7 +3,7 @@
 //! does not go by is not changed, for its backups would be lost.
 
 use crate::common::image::Image;
-use crate::common::program::{Ended, run};
+use crate::common::program::{Ended, assert_ended, run};
 use crate::common::suite::Suite;
 use crate::seeds::image;
 
@@ -19,6 +19,7 @@ const LAYOUTS: [(&str, &str, &str); 4] = [
 
 pub(crate) fn cases(suite: &mut Suite) {
     suite.case("bounds of the superblock's fields are e2fsck's", bounds);
+    suite.case("a group's metadata over one another, as e2fsck sees it", overlapping);
     for (name, features, size) in LAYOUTS {
         suite.case(format!("e2fsck after mmptune on mutated images, {name}"), move || {
             let start = fastrand::u64(..1 << 40);
@@ -74,6 +75,18 @@ fn bounds() {
             assert_eq!(ended.said().contains(field), !goes, "{}", ended.said());
         }
     }
+}
+
+/// Blocks kept for descriptors that reach into the bitmaps: e2fsck takes the backups.
+fn overlapping() {
+    let image = image("uninit_bg,^metadata_csum,^64bit,^resize_inode", "12M", false);
+    image.change_superblock(|raw| raw[0xCE] = 64);
+    let before = image.content();
+    let looked = run("e2fsck", &["-fn", image.name()]);
+    assert!(looked.said().contains("Group descriptors look bad"), "{}", looked.said());
+    let ended = run("mmptune", &["-O", "mmp", image.name()]);
+    assert_ended(&ended, 1, &["group 0 lie over one another", "nothing changed"]);
+    assert!(image.content() == before);
 }
 
 /// Whether e2fsck found nothing before, and whether mmptune then changed it.
