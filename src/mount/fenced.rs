@@ -26,8 +26,9 @@ pub(super) enum NoProof {
     History(String),
     /// The cluster knows of no fencing of that node that succeeded.
     Never,
-    /// It was fenced, but the block bears a later time: it may have come back.
-    Before {
+    /// It was fenced, but the block does not bear an earlier time, so that it may have come back, or
+    /// the cluster's time is still to come.
+    NotSince {
         /// When, by the cluster's clock, seconds since the epoch.
         fenced: u64,
     },
@@ -39,9 +40,9 @@ impl fmt::Display for NoProof {
             NoProof::Name => f.write_str("its name is none that a cluster can know"),
             NoProof::History(why) => write!(f, "cannot read the fencing history: {why}"),
             NoProof::Never => f.write_str("the cluster knows of no fencing of it"),
-            NoProof::Before { fenced } => {
+            NoProof::NotSince { fenced } => {
                 let at = date(*fenced);
-                write!(f, "it was fenced at {at}, before it last wrote")
+                write!(f, "it was fenced at {at}, which is not between its last write and now")
             }
         }
     }
@@ -67,7 +68,7 @@ pub(super) fn fenced_since(block: &MmpBlock) -> Result<u64, NoProof> {
 
 /// Seconds since the epoch, all three.
 fn judge(written: u64, fenced: u64, now: u64) -> Result<u64, NoProof> {
-    if written < fenced && fenced <= now { Ok(fenced) } else { Err(NoProof::Before { fenced }) }
+    if written < fenced && fenced <= now { Ok(fenced) } else { Err(NoProof::NotSince { fenced }) }
 }
 
 /// When a node was last fenced with success.
@@ -112,7 +113,7 @@ mod tests {
     fn only_a_fencing_after_the_last_write_and_not_from_the_future_counts() {
         assert_eq!(judge(100, 101, 200), Ok(101));
         for (written, fenced, now) in [(100, 100, 200), (150, 101, 200), (100, 201, 200)] {
-            assert_eq!(judge(written, fenced, now), Err(NoProof::Before { fenced }));
+            assert_eq!(judge(written, fenced, now), Err(NoProof::NotSince { fenced }));
         }
     }
 

@@ -139,10 +139,10 @@ fn fenced(stage: &Stage) {
 
 fn not_fenced(stage: &Stage) {
     for (fenced, why) in [
-        ("expr $(date +%s) - 200", "before it last wrote"),
-        ("expr $(date +%s) + 50", "before it last wrote"),
+        ("expr $(date +%s) - 200", "not between its last write and now"),
+        ("expr $(date +%s) + 50", "not between its last write and now"),
         (":", "knows of no fencing of it"),
-        ("echo 0", "before it last wrote"),
+        ("echo 0", "not between its last write and now"),
         ("exit 1", "cannot read the fencing history"),
         ("echo nonsense", "knows of no fencing of it"),
         ("exec sleep 99", "cannot read the fencing history: no answer"),
